@@ -1,0 +1,60 @@
+# windowtax: `make` alone shows what there is to do. Every target makes .venv and what it needs, and is safe to repeat.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+SOURCES := src tests tools benchmarks
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format bench docs clean
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+run: .venv/.engine ## read a real long text with the embedded default model, answer a question, show the bill, plan the same window elsewhere
+	@$(BIN)/windowtax demo
+
+test: check .venv/.dev ## everything CI runs: the checks, then all tests
+	@echo "== tests (real weights are fetched on the first run)"
+	@$(BIN)/python -m tools.pull_test_weights
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+check: .venv/.dev ## format, lint, types, contracts, docs, sizes: run it before every commit
+	@echo "== format and lint"
+	@$(BIN)/ruff format --check --quiet $(SOURCES)
+	@$(BIN)/ruff check --quiet $(SOURCES)
+	@echo "== types"
+	@$(BIN)/pyright --warnings > .venv/pyright.log || (cat .venv/pyright.log; exit 1)
+	@echo "== contracts, docs, sizes"
+	@$(BIN)/python -m tools.generate_docs --check
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup tests/contracts
+
+format: .venv/.dev ## put the code into the house's format, mend what lint can mend
+	@$(BIN)/ruff format $(SOURCES)
+	@$(BIN)/ruff check --fix $(SOURCES)
+
+bench: .venv/.dev ## prefill and decode beside transformers, in one process tree (some ten minutes)
+	@$(BIN)/python benchmarks/decode_prefill/run.py
+
+docs: .venv/.dev ## write the generated pages and tables again
+	@$(BIN)/python -m tools.generate_docs
+
+clean: ## remove .venv and what tools left behind; the weights in the user cache folder stay
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist out
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@echo "== making .venv with $(PYTHON)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || (echo "windowtax needs Python 3.11 or newer: make PYTHON=python3.11 ..."; exit 1)
+	@$(PYTHON) -m venv .venv
+
+.venv/.engine: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "== installing windowtax and its engine into .venv (about a minute)"
+	@$(INSTALL) --editable '.[engine]'
+	@touch $@
+
+.venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "== installing windowtax, its engine and the development tools into .venv (about two minutes)"
+	@$(INSTALL) --editable '.[dev]'
+	@touch $@ .venv/.engine

@@ -1,0 +1,77 @@
+"""Keys that no reader needs, each with the reason. Law 3: a key is read, or stands here, or is an error.
+
+A key belongs here only if no value of it changes bytes, FLOPs or logits at inference. A key that is harmless at one
+value only is not ignorable: its reader expects that value. Keys of one family stand in the family's file.
+"""
+
+_TRAINING = "acts in training only"
+_TOKENS = "names a token; the engine reads it from the tokenizer's files"
+_GENERATION = "a default of generate(), no property of the model"
+_PROVENANCE = "says where the file comes from"
+
+IGNORABLE: dict[str, str] = {
+    "_name_or_path": _PROVENANCE,
+    "architectures": "chose the family before it was read",
+    "attention_dropout": _TRAINING,
+    "auto_map": "names Python files of the repository; none of them is run",
+    "bos_token_id": _TOKENS,
+    "embd_pdrop": _TRAINING,
+    "eos_token_id": _TOKENS,
+    "ep_size": "how the authors spread the experts over machines",
+    "hidden_dropout": _TRAINING,
+    "initializer_range": _TRAINING,
+    "model_type": "chose the family before it was read",
+    "output_attentions": "what transformers returns beside the logits",
+    "output_hidden_states": "what transformers returns beside the logits",
+    "output_router_logits": "what transformers returns beside the logits",
+    "pad_token_id": _TOKENS,
+    "pretraining_tp": "splits the sums of the projections as the training did; the sums stay the same",
+    "resid_pdrop": _TRAINING,
+    "return_dict": "the form of transformers' answer",
+    "router_aux_loss_coef": _TRAINING,
+    "router_jitter_noise": _TRAINING,
+    "temperature": _GENERATION,
+    "top_k": _GENERATION,
+    "top_p": _GENERATION,
+    "transformers_version": _PROVENANCE,
+    "unk_token_id": _TOKENS,
+    "unsloth_fixed": _PROVENANCE,
+    "use_cache": "whether transformers keeps a cache by default; here there always is one",
+}
+
+_OTHER_PART = "belongs to the image or audio part; only the decoder is read"
+
+IGNORABLE_OUTER: dict[str, str] = {
+    "audio_config": _OTHER_PART,
+    "audio_token_id": _OTHER_PART,
+    "boa_token_id": _OTHER_PART,
+    "boi_token_id": _OTHER_PART,
+    "boi_token_index": _OTHER_PART,
+    "eoa_token_id": _OTHER_PART,
+    "eoa_token_index": _OTHER_PART,
+    "eoi_token_id": _OTHER_PART,
+    "eoi_token_index": _OTHER_PART,
+    "image_token_id": _OTHER_PART,
+    "image_token_index": _OTHER_PART,
+    "mm_tokens_per_image": _OTHER_PART,
+    "video_token_id": _OTHER_PART,
+    "vision_config": _OTHER_PART,
+    "vision_end_token_id": _OTHER_PART,
+    "vision_soft_tokens_per_image": _OTHER_PART,
+    "vision_start_token_id": _OTHER_PART,
+}
+"""Keys beside a nested `text_config`."""
+
+IGNORABLE_GGUF: dict[str, str] = {
+    "vocab_size": "the rows of token_embd.weight say it",
+    "tensor_data_layout": "no value but the default was ever written",
+}
+"""Keys of GGUF metadata behind the architecture's prefix."""
+
+IGNORABLE_GGUF_NAMESPACES: dict[str, str] = {
+    "general": _PROVENANCE,
+    "tokenizer": "the engine's tokenizer reads it",
+    "quantize": "how the file was quantised; each tensor names its type",
+    "split": "how the file was cut in parts",
+}
+"""Namespaces of GGUF metadata beside the architecture's own."""

@@ -1,0 +1,170 @@
+"""What nearly every decoder's config states, read once for all families, and the parts built from it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from windowtax.base.errors import BadInput, UnsupportedModel
+from windowtax.base.strict import REQUIRED, StrictConfig
+from windowtax.catalog.typed import optional_dict, optional_list
+from windowtax.spec.attention.chunked import ChunkedAttention
+from windowtax.spec.attention.full import FullAttention
+from windowtax.spec.attention.sliding import SlidingAttention
+from windowtax.spec.attention.softmax import QkNorm, SoftmaxAttention
+from windowtax.spec.mlp import GatedMlp
+from windowtax.spec.model import LayerSpec, ModelSpec
+from windowtax.spec.rope import Rope
+
+ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
+_WEIGHT_DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
+_QUANTISED = {"fp8": "fp8", "mxfp4": "mxfp4"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """The numbers. num_kv_heads, head_dim: as the config states them, never derived where it does."""
+
+    num_layers: int
+    hidden_size: int
+    num_query_heads: int
+    num_kv_heads: int
+    head_dim: int
+    intermediate_size: int
+    vocab_size: int
+    max_context_tokens: int
+    norm_eps: float
+    tie_embeddings: bool
+    activation: str
+    weight_dtype: str
+
+    def attention(self, rope: Rope | None, *, qkv_bias: bool = False, qk_norm: QkNorm = QkNorm.NONE) -> FullAttention:
+        """Full attention with these heads; `windowed` and `chunked` make the other kinds of it."""
+        return FullAttention(
+            num_query_heads=self.num_query_heads,
+            num_kv_heads=self.num_kv_heads,
+            head_dim=self.head_dim,
+            v_head_dim=self.head_dim,
+            rope=rope,
+            qkv_bias=qkv_bias,
+            qk_norm=qk_norm,
+        )
+
+    def windowed(self, full: FullAttention, window: int | None) -> SoftmaxAttention:
+        """The same attention over a window. None, or one as long as the longest context, is no window."""
+        if window is None or window >= self.max_context_tokens:
+            return full
+        return SlidingAttention(**_dressing(full), window_tokens=window)
+
+    @property
+    def mlp(self) -> GatedMlp:
+        """The gated MLP of intermediate_size."""
+        return GatedMlp(intermediate_size=self.intermediate_size, activation=self.activation)
+
+    def model(self, family: str, layers: Iterable[LayerSpec]) -> ModelSpec:
+        """The spec, still without a name."""
+        return ModelSpec(
+            name="",
+            family=family,
+            vocab_size=self.vocab_size,
+            hidden_size=self.hidden_size,
+            layers=tuple(layers),
+            max_context_tokens=self.max_context_tokens,
+            norm_eps=self.norm_eps,
+            tie_embeddings=self.tie_embeddings,
+            weight_dtype=self.weight_dtype,
+        )
+
+
+def chunked(full: FullAttention, chunk_tokens: int) -> ChunkedAttention:
+    """The same attention inside chunks."""
+    return ChunkedAttention(**_dressing(full), chunk_tokens=chunk_tokens)
+
+
+def _dressing(attention: SoftmaxAttention) -> dict[str, Any]:
+    return {field.name: getattr(attention, field.name) for field in fields(SoftmaxAttention)}
+
+
+def read_sizes(config: StrictConfig, defaults: Mapping[str, Any] | None = None) -> Sizes:
+    """Reads the shared keys of a Hugging Face config.
+
+    defaults: what this family's config class in transformers fills in for a missing key; any other missing key is an
+    error. num_key_value_heads and head_dim that are missing or null mean the number of query heads and
+    hidden_size / heads. Raises BadInput or UnsupportedModel.
+    """
+    known = defaults or {}
+
+    def number(key: str, *, default: int = REQUIRED) -> int:
+        return config.take(key, int, known.get(key, default))
+
+    heads, hidden = number("num_attention_heads"), number("hidden_size")
+    return Sizes(
+        num_layers=number("num_hidden_layers"),
+        hidden_size=hidden,
+        num_query_heads=heads,
+        num_kv_heads=number("num_key_value_heads", default=heads),
+        head_dim=number("head_dim", default=hidden // heads),
+        intermediate_size=number("intermediate_size"),
+        vocab_size=number("vocab_size"),
+        max_context_tokens=number("max_position_embeddings"),
+        norm_eps=config.take("rms_norm_eps", float, known.get("rms_norm_eps", REQUIRED)),
+        tie_embeddings=config.take("tie_word_embeddings", bool, known.get("tie_word_embeddings", False)),
+        activation=_read_activation(config, known.get("hidden_act", REQUIRED)),
+        weight_dtype=_read_weight_dtype(config),
+    )
+
+
+def read_gguf_sizes(metadata: StrictConfig, activation: str = "silu") -> Sizes:
+    """Reads the shared keys of GGUF metadata (see gguf.py). Raises BadInput or UnsupportedModel."""
+    heads = metadata.take("attention.head_count", int)
+    head_dim = metadata.take("attention.key_length", int, metadata.take("embedding_length", int) // heads)
+    metadata.expect("attention.value_length", head_dim)
+    return Sizes(
+        num_layers=metadata.take("block_count", int),
+        hidden_size=metadata.take("embedding_length", int),
+        num_query_heads=heads,
+        num_kv_heads=metadata.take("attention.head_count_kv", int, heads),
+        head_dim=head_dim,
+        intermediate_size=metadata.take("feed_forward_length", int),
+        vocab_size=metadata.take("file.vocab_size", int),
+        max_context_tokens=metadata.take("context_length", int),
+        norm_eps=metadata.take("attention.layer_norm_rms_epsilon", float),
+        tie_embeddings=metadata.take("file.tied_embeddings", bool),
+        activation=activation,
+        weight_dtype=metadata.take("file.weight_dtype", str),
+    )
+
+
+def read_layer_types(config: StrictConfig, num_layers: int) -> list[str] | None:
+    """The list `layer_types`, or None where there is none. Raises BadInput on a list of another length."""
+    kinds = optional_list(config, "layer_types")
+    if kinds is not None and len(kinds) != num_layers:
+        raise BadInput(f"{config.source}: 'layer_types' names {len(kinds)} layers, but there are {num_layers}.")
+    return kinds
+
+
+def _read_activation(config: StrictConfig, default: str) -> str:
+    """From `hidden_activation` (Gemma) or `hidden_act`; where both stand, transformers reads the first."""
+    gemma = config.take_optional("hidden_activation", str)
+    name = gemma or config.take("hidden_act", str, default)
+    if name not in ACTIVATIONS:
+        raise UnsupportedModel(
+            f"{config.source}: the activation is {name!r}; this version knows {', '.join(ACTIVATIONS)}."
+        )
+    return ACTIVATIONS[name]
+
+
+def _read_weight_dtype(config: StrictConfig) -> str:
+    """The element type of the published matrices; bf16 where the config does not say."""
+    names = [config.take_optional(key, str) for key in ("torch_dtype", "dtype")]
+    name = next((name for name in names if name is not None), "bfloat16")
+    if name not in _WEIGHT_DTYPES:
+        raise UnsupportedModel(f"{config.source}: weights of type {name!r} are not known here.")
+    quantised = optional_dict(config, "quantization_config")
+    if quantised is None:
+        return _WEIGHT_DTYPES[name]
+    method = quantised.get("quant_method")
+    if method not in _QUANTISED:
+        raise UnsupportedModel(
+            f"{config.source}: weights quantised by {method!r} are not known here; known: {', '.join(_QUANTISED)}."
+        )
+    return _QUANTISED[method]

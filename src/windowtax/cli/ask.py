@@ -1,0 +1,93 @@
+"""`windowtax ask`: put a question to texts, in our own engine, and see the bill."""
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+DEFAULT_MODEL = "qwen2.5-coder-0.5b"
+
+ModelOption = Annotated[
+    str, typer.Option("--model", "-m", help="A name from `windowtax models list`, a .gguf file, or a folder.")
+]
+DtypeOption = Annotated[str, typer.Option("--dtype", help="What is computed with: bf16, fp16, fp32.")]
+CacheDtypeOption = Annotated[str, typer.Option("--cache-dtype", help="In what the KV cache is kept: bf16, fp16, fp32.")]
+RopeOption = Annotated[
+    str | None, typer.Option("--rope", help="A RoPE scaling laid over the model's own, such as yarn:4 or linear:2.")
+]
+PriceOption = Annotated[
+    float | None, typer.Option("--usd-per-hour", help="What this machine costs per hour. Without it: an assumed rent.")
+]
+
+
+def ask(
+    question: Annotated[str, typer.Argument(help="The question.")],
+    file: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--file",
+            "-f",
+            help="A text: a file, a folder, - for standard input, or builtin:python-reference. May be repeated.",
+        ),
+    ] = None,
+    model: ModelOption = DEFAULT_MODEL,
+    cache_dtype: CacheDtypeOption = "bf16",
+    rope: RopeOption = None,
+    dtype: DtypeOption = "bf16",
+    max_tokens: Annotated[int, typer.Option(help="The most tokens of the answer.")] = 256,
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token always.")] = 0.0,
+    top_k: Annotated[int, typer.Option(help="Sample from the k likeliest tokens; 0 for all.")] = 0,
+    top_p: Annotated[float, typer.Option(help="Sample from the likeliest tokens that together have this share.")] = 1.0,
+    min_p: Annotated[float, typer.Option(help="Drop tokens less likely than this share of the likeliest.")] = 0.0,
+    repetition_penalty: Annotated[float, typer.Option(help="Above 1: tokens that stood before get less likely.")] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same answer.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="End the answer before this text. May be repeated.")] = None,
+    step_tokens: Annotated[int, typer.Option(help="The most tokens that one step computes (prefill chunk).")] = 1024,
+    cache_bytes: Annotated[str | None, typer.Option(help="The most that the KV cache may take, such as 2GiB.")] = None,
+    usd_per_hour: PriceOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print answer and bill as JSON.")] = False,
+) -> None:
+    """Answer a QUESTION from texts and print the bill: tokens, times, bytes predicted and measured, dollars."""
+    from windowtax.cli.extras import need_engine
+
+    need_engine()
+    from windowtax.base.units import parse_bytes
+    from windowtax.cli.asking import answer, open_model, put_together
+    from windowtax.cli.bill_view import print_bill
+    from windowtax.engine.bill_record import bill_record
+    from windowtax.engine.sampling import SamplingParams
+    from windowtax.engine.session import CacheOptions
+    from windowtax.texts.read import read_documents
+
+    params = SamplingParams(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+        max_tokens=max_tokens,
+        stop=tuple(stop or ()),
+    )
+    limit = None if cache_bytes is None else parse_bytes(cache_bytes)
+    options = CacheOptions(dtype=cache_dtype, step_tokens=step_tokens, limit_bytes=limit)
+    err, out = Console(stderr=True), Console()
+    reading = read_documents(file or [])
+    for skipped in reading.skipped:
+        err.print(f"skipped {skipped.path}: {skipped.reason}", markup=False, highlight=False)
+    loaded = open_model(model, dtype, rope, err)
+    prompt = put_together(loaded, reading.documents, question, max_tokens, err)
+
+    def show(text: str) -> None:
+        if not as_json:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+    result = answer(loaded, prompt, params, options, err=err, show=show, usd_per_hour=usd_per_hour)
+    if as_json:
+        typer.echo(json.dumps({"answer": result.text, "bill": bill_record(result.bill)}, indent=2))
+        return
+    sys.stdout.write("\n\n")
+    print_bill(result.bill, out)

@@ -1,0 +1,97 @@
+"""The bill as a table that a person reads."""
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from windowtax.base.units import format_bytes, format_rate, format_seconds, format_usd
+from windowtax.engine.bill import Bill, CacheLedger
+
+
+def print_bill(bill: Bill, out: Console) -> None:
+    """Prints the bill: tokens and times, the cache ledger, memory, the floor, and dollars."""
+    title = f"bill: {bill.model}, computed in {bill.compute_dtype}, cache in {bill.cache_dtype}"
+    parts = Group(_work(bill), _ledger(bill.cache), _memory(bill), _dollars(bill), _notes(bill))
+    out.print(Panel(parts, title=title, title_align="left", expand=False, padding=(0, 1)))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+    return table
+
+
+def _work(bill: Bill) -> Table:
+    speed = bill.speed
+    table = _table("work", "tokens", "time", "tokens/s", "floor here", "of floor")
+    table.add_row(
+        "prefill (TTFT)",
+        f"{bill.num_prompt_tokens:,}",
+        format_seconds(speed.ttft_s),
+        f"{speed.prefill_tokens_per_s:,.0f}",
+        format_seconds(speed.prefill_floor.seconds),
+        f"{speed.prefill_of_floor:.0%}",
+    )
+    if speed.tpot_s is not None and speed.decode_tokens_per_s is not None:
+        table.add_row(
+            "decode (TPOT)",
+            f"{bill.num_output_tokens:,}",
+            format_seconds(speed.tpot_s),
+            f"{speed.decode_tokens_per_s:,.1f}",
+            format_seconds(speed.decode_floor.seconds),
+            f"{speed.decode_of_floor:.0%}",
+        )
+    else:
+        table.add_row("decode", f"{bill.num_output_tokens:,}", "-", "-", "-", "-")
+    return table
+
+
+def _ledger(cache: CacheLedger) -> Table:
+    table = _table("KV cache", "predicted (planner)", "allocated / measured", "")
+    for name, predicted, found, how in (
+        ("pool", cache.pool_predicted_bytes, cache.pool_allocated_bytes, "allocated"),
+        ("held at the peak", cache.held_predicted_bytes, cache.held_measured_bytes, "measured"),
+    ):
+        verdict = Text("equal", "green") if predicted == found else Text(f"off by {found - predicted:+,} B", "bold red")
+        table.add_row(name, f"{predicted:,} B", f"{found:,} B {how}", verdict)
+    table.add_row("per further token", f"{cache.growth_bytes_per_token:,} B", "", "")
+    if cache.window_bytes:
+        table.add_row("windows, when full", f"{cache.window_bytes:,} B", "", "")
+    table.add_row("held over time", "", f"{cache.byte_seconds / 2**30:,.3f} GiB·s measured", "")
+    return table
+
+
+def _memory(bill: Bill) -> Table:
+    table = _table("memory", "bytes", "")
+    table.add_row("weights", f"{bill.weight_bytes:,} B", format_bytes(bill.weight_bytes))
+    table.add_row("KV pool", f"{bill.cache.pool_allocated_bytes:,} B", format_bytes(bill.cache.pool_allocated_bytes))
+    table.add_row("process, before", f"{bill.resident_before_bytes:,} B", format_bytes(bill.resident_before_bytes))
+    table.add_row("process, after", f"{bill.resident_bytes:,} B", format_bytes(bill.resident_bytes))
+    table.add_row("process, at its peak", f"{bill.peak_resident_bytes:,} B", format_bytes(bill.peak_resident_bytes))
+    return table
+
+
+def _dollars(bill: Bill) -> Table:
+    table = _table("dollars for this call", "cold", "prefix cached", "prices checked")
+    if bill.own_usd is not None and bill.usd_per_hour is not None:
+        table.add_row(f"here, at ${bill.usd_per_hour:.3g} an hour", format_usd(bill.own_usd), "", "")
+    for pair in bill.api:
+        cold, cached = float(pair.cold.total_usd), float(pair.cached.total_usd)
+        name = f"{pair.cold.provider} {pair.cold.model}"
+        table.add_row(name, format_usd(cold), format_usd(cached), pair.cold.checked)
+    return table
+
+
+def _notes(bill: Bill) -> Text:
+    hardware, speed = bill.hardware, bill.speed
+    lines = [
+        f"A decode step reads {bill.cache_read_share:.0%} of its bytes from the cache: {format_seconds(bill.cache_read_s)} "
+        "at this machine's bandwidth (derived).",
+        f"Floor: {format_rate(hardware.read_bytes_per_s.value, 'B/s')} read, measured {hardware.read_bytes_per_s.date}; "
+        f"prefill is bound by {speed.prefill_floor.bound_by}, decode by {speed.decode_floor.bound_by}.",
+        "API prices: the same number of tokens at their list prices; their tokenizers and models differ.",
+    ]
+    return Text("\n".join(lines), style="dim")

@@ -1,0 +1,47 @@
+"""The command `windowtax`: its subcommands, and how errors are shown. Heavy imports happen inside the commands."""
+
+import sys
+
+import typer
+from rich.console import Console
+
+from windowtax.base.errors import WindowtaxError
+from windowtax.cli import ask, bench, demo, models, plan
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="What a context window costs: plan it, run it, see the bill.",
+)
+app.command()(ask.ask)
+app.command()(plan.plan)
+app.command()(plan.compare)
+app.command()(plan.sweep)
+app.command()(demo.demo)
+app.add_typer(bench.app, name="bench")
+app.add_typer(models.app, name="models")
+
+
+def main() -> None:
+    """Runs the command line. Errors that are answers end with exit code 2 and no traceback."""
+    try:
+        app()
+    except WindowtaxError as error:
+        show_error(error)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader went away (`| head`); Python would complain once more at exit.
+        sys.stderr.close()
+        sys.exit(141)
+
+
+def show_error(error: WindowtaxError) -> None:
+    """What is wrong in red, what to do about it below, on standard error."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print("error:", style="bold red", end=" ")
+    console.print(error.message, markup=False)
+    if error.hint:
+        console.print(error.hint, markup=False)

@@ -1,0 +1,1 @@
+"""The loop, the runner, the sampler, and the loading of weights and tokenizers."""

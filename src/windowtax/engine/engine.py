@@ -1,0 +1,161 @@
+"""The engine: a loop of steps. Schedule, execute, sample, commit."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+
+from windowtax.base.errors import BadInput
+from windowtax.cache.manager import CacheManager
+from windowtax.engine.detokenize import StreamDecoder
+from windowtax.engine.load import LoadedModel
+from windowtax.engine.request import Event, FinishReason, Meter, Request
+from windowtax.engine.runner import Runner
+from windowtax.engine.sampler import Sampler, SamplingState
+from windowtax.engine.sampling import SamplingParams
+from windowtax.schedule.scheduler import Scheduler, SchedulerConfig
+from windowtax.schedule.sequence import Sequence
+from windowtax.schedule.step import Chunk, Step
+
+
+class Engine:
+    """Runs requests on one model. context_tokens: the window it is built for.
+
+    num_blocks: blocks per layer group of the KV pool, from CacheLayout.peak_blocks. clock: seconds, for the meters.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        cache: CacheManager,
+        config: SchedulerConfig,
+        context_tokens: int,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.model = model
+        self.cache = cache
+        self.scheduler = Scheduler(config, cache)
+        self.runner = Runner(model.decoder, cache, model.device, context_tokens)
+        self.sampler = Sampler()
+        self.context_tokens = context_tokens
+        self.requests: dict[str, Request] = {}
+        self._clock = clock
+        self._ids = itertools.count()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether any request is unfinished."""
+        return self.scheduler.has_work
+
+    def add(self, prompt_ids: list[int], params: SamplingParams) -> Request:
+        """Queues a request. Raises BadInput for an empty or too long one, DoesNotFit for one too large for the pool."""
+        if not prompt_ids:
+            raise BadInput("The prompt is empty.", "Give at least one token.")
+        total = len(prompt_ids) + params.max_tokens
+        if total > self.context_tokens:
+            raise BadInput(
+                f"{len(prompt_ids):,} prompt tokens and up to {params.max_tokens:,} of output make {total:,}, "
+                f"but this engine's window is {self.context_tokens:,} tokens.",
+                f"Ask for at most {max(0, self.context_tokens - len(prompt_ids)):,} output tokens, or widen the window.",
+            )
+        request_id = f"request-{next(self._ids)}"
+        sequence = Sequence(request_id, list(prompt_ids), params.max_tokens)
+        tokenizer = self.model.tokenizer
+        decoder = None if tokenizer is None else StreamDecoder(tokenizer, params.stop)
+        sampling = SamplingState(params, sequence.token_ids)
+        request = Request(request_id, sequence, sampling, decoder, Meter(self._clock()))
+        self.scheduler.add(sequence)
+        self.requests[request_id] = request
+        return request
+
+    def cancel(self, request_id: str) -> None:
+        """Ends a request now; its blocks are free at once. Unknown or finished requests are left as they are."""
+        request = self.requests.get(request_id)
+        if request is not None and request.finish_reason is None:
+            self._finish(request, FinishReason.CANCELLED, self._clock())
+
+    def step(self) -> list[Event]:
+        """Computes one step and tells what came of it."""
+        began = self._clock()
+        step = self.scheduler.schedule()
+        logits = self.runner.run(step)
+        token_ids = self._sample(step, logits)
+        return self._commit(step, token_ids, began)
+
+    def run(self, request: Request) -> Iterator[Event]:
+        """Steps until this request is finished; yields its events. Other requests go on beside it."""
+        while request.finish_reason is None:
+            yield from (event for event in self.step() if event.request_id == request.request_id)
+
+    def _sample(self, step: Step, logits: torch.Tensor) -> list[int]:
+        states = [self.requests[chunk.sequence.sequence_id].sampling for chunk in step.chunks if chunk.samples]
+        return self.sampler.sample(logits, states) if states else []
+
+    def _commit(self, step: Step, token_ids: list[int], began: float) -> list[Event]:
+        now = self._clock()
+        self._measure(step, began, now)
+        self.scheduler.commit(step)
+        sampled = iter(token_ids)
+        events: list[Event] = []
+        for chunk in step.chunks:
+            request = self.requests[chunk.sequence.sequence_id]
+            if chunk.samples:
+                events.append(self._book_token(request, next(sampled), now))
+            else:
+                events.append(Event(request.request_id, chunk.end))
+        return events
+
+    def _book_token(self, request: Request, token_id: int, now: float) -> Event:
+        sequence, meter = request.sequence, request.meter
+        if meter.first_token is None:
+            meter.first_token = now
+        sequence.token_ids.append(token_id)
+        request.output_ids.append(token_id)
+        text, reason = self._text_and_end(request, token_id)
+        request.text += text
+        if reason is not None:
+            self._finish(request, reason, now)
+        return Event(request.request_id, sequence.num_computed_tokens, token_id, text, reason)
+
+    def _text_and_end(self, request: Request, token_id: int) -> tuple[str, FinishReason | None]:
+        params, decoder, tokenizer = request.sampling.params, request.decoder, self.model.tokenizer
+        ends = set(params.stop_token_ids)
+        if tokenizer is not None and not params.ignore_eos:
+            ends |= tokenizer.stop_token_ids
+        if token_id in ends:
+            return (decoder.finish() if decoder else ""), FinishReason.STOP
+        text = decoder.push(token_id) if decoder else ""
+        if decoder is not None and decoder.stopped is not None:
+            return text, FinishReason.STOP
+        if request.sequence.num_output_tokens >= params.max_tokens:
+            return text + (decoder.finish() if decoder else ""), FinishReason.LENGTH
+        return text, None
+
+    def _finish(self, request: Request, reason: FinishReason, now: float) -> None:
+        request.finish_reason = reason
+        request.meter.finished = now
+        self.scheduler.finish(request.sequence)
+
+    def _measure(self, step: Step, began: float, now: float) -> None:
+        """Splits the step's time over its chunks by tokens; a chunk of one new token behind a context is decode."""
+        for chunk in step.chunks:
+            meter = self.requests[chunk.sequence.sequence_id].meter
+            if meter.first_scheduled is None:
+                meter.first_scheduled = began
+            held = self.cache.held_bytes_of(chunk.sequence.sequence_id)
+            meter.peak_bytes = max(meter.peak_bytes, held)
+            meter.byte_seconds += held * (now - began)
+            share = (now - began) * chunk.num_tokens / step.num_tokens
+            if is_decode(chunk):
+                meter.decode_s += share
+                meter.decode_steps += 1
+                meter.decode_context_tokens += chunk.end
+            else:
+                meter.prefill_s += share
+                meter.prefill_tokens += chunk.num_tokens
+
+
+def is_decode(chunk: Chunk) -> bool:
+    """Whether a chunk computes one sampled token, rather than a piece of the prompt."""
+    return chunk.num_tokens == 1 and chunk.start >= chunk.sequence.num_prompt_tokens

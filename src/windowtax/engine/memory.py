@@ -1,0 +1,49 @@
+"""Memory of this machine: what is free, and what the process holds."""
+
+import resource
+import sys
+
+import psutil
+import torch
+
+from windowtax.base.errors import DoesNotFit
+from windowtax.base.units import format_bytes, format_exact_bytes, format_tokens
+from windowtax.spec.cache import CacheLayout
+
+RESERVE_BYTES = 512 * 2**20
+"""Left free for the rest of the machine when a pool is admitted."""
+
+
+def free_bytes(device: torch.device) -> int:
+    """Bytes that can be allocated on the device now."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
+
+
+def resident_bytes() -> int:
+    """Bytes of main memory that this process holds."""
+    return psutil.Process().memory_info().rss
+
+
+def peak_resident_bytes() -> int:
+    """The most bytes of main memory that this process has held since it began."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+
+
+def admit_pool(layout: CacheLayout, context_tokens: int, step_tokens: int, free: int) -> tuple[int, ...]:
+    """Blocks per group for one window of this length. Raises DoesNotFit, with the sum, before anything is allocated.
+
+    free: bytes that the pool may take.
+    """
+    blocks = layout.peak_blocks(context_tokens, step_tokens)
+    need = layout.pool_bytes(blocks)
+    if need <= free:
+        return blocks
+    fits = layout.longest_admitted(free, step_tokens) or 0
+    raise DoesNotFit(
+        f"{format_tokens(context_tokens)} tokens need {format_exact_bytes(need)} of KV cache; {format_bytes(free)} are "
+        f"free for it; the most that fits is {fits:,} tokens.",
+        "Shorten the text, keep the cache in fewer bits, or take a model that stores less per token (windowtax compare).",
+    )

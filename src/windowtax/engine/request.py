@@ -1,0 +1,74 @@
+"""A request as the engine sees it, what it hears of it, and what it cost."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from windowtax.engine.detokenize import StreamDecoder
+from windowtax.engine.sampler import SamplingState
+from windowtax.schedule.sequence import Sequence
+
+
+class FinishReason(StrEnum):
+    """Why a request ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CANCELLED = "cancelled"
+
+
+@dataclass
+class Meter:
+    """What one request cost, as measured. Times are seconds of the engine's clock.
+
+    byte_seconds: the bytes of its blocks, integrated over the time that they were held. peak_bytes: the most at once.
+    decode_steps: steps that computed one token of it behind a context; decode_context_tokens: the sum of those
+    contexts' lengths, for the reads that they stand for.
+    """
+
+    arrived: float
+    first_scheduled: float | None = None
+    first_token: float | None = None
+    finished: float | None = None
+    prefill_tokens: int = 0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+    decode_steps: int = 0
+    decode_context_tokens: int = 0
+    byte_seconds: float = 0.0
+    peak_bytes: int = 0
+
+    @property
+    def ttft_s(self) -> float | None:
+        """From arrival to the first token."""
+        return None if self.first_token is None else self.first_token - self.arrived
+
+    def tpot_s(self, num_output_tokens: int) -> float | None:
+        """Time per output token after the first."""
+        if self.first_token is None or self.finished is None or num_output_tokens < 2:
+            return None
+        return (self.finished - self.first_token) / (num_output_tokens - 1)
+
+
+@dataclass
+class Request:
+    """A sequence with its sampling, its text so far and its meter."""
+
+    request_id: str
+    sequence: Sequence
+    sampling: SamplingState
+    decoder: StreamDecoder | None
+    meter: Meter
+    text: str = ""
+    finish_reason: FinishReason | None = None
+    output_ids: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """News of one request after a step. text: what can be shown of it now. token_id: the token sampled, if any."""
+
+    request_id: str
+    num_computed_tokens: int
+    token_id: int | None = None
+    text: str = ""
+    finish_reason: FinishReason | None = None

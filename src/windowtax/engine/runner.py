@@ -1,0 +1,63 @@
+"""The runner: a Step becomes tensors, the tensors go through the decoder, logits come back."""
+
+import torch
+from torch import Tensor
+
+from windowtax.cache.manager import CacheManager
+from windowtax.nn.decoder import Decoder
+from windowtax.nn.inputs import SequenceRows, StepInputs
+from windowtax.schedule.step import Chunk, Step
+from windowtax.store.kv import Extent, KVStore
+
+
+class Runner:
+    """Holds the decoder and the KV store. context_tokens: the window that RoPE tables are made for."""
+
+    def __init__(self, decoder: Decoder, cache: CacheManager, device: torch.device, context_tokens: int) -> None:
+        self.decoder = decoder
+        self.cache = cache
+        self.device = device
+        self.context_tokens = context_tokens
+        self.store = KVStore(cache.layout, cache.num_blocks, device)
+
+    def run(self, step: Step) -> Tensor:
+        """Logits [B, vocab_size] in float32, a row for each chunk of the step that samples, in their order."""
+        return self.decoder.forward(self.inputs(step))
+
+    def inputs(self, step: Step) -> StepInputs:
+        """The step's tokens, one chunk after the other."""
+        token_ids: list[int] = []
+        positions: list[int] = []
+        sampled: list[int] = []
+        slots: list[list[int]] = [[] for _ in self.cache.pools]
+        sequences: list[SequenceRows] = []
+        for chunk in step.chunks:
+            first_row = len(token_ids)
+            token_ids += chunk.sequence.token_ids[chunk.start : chunk.end]
+            positions += range(chunk.start, chunk.end)
+            for group, table in enumerate(self.cache.tables(chunk.sequence.sequence_id)):
+                slots[group] += table.slots(chunk.start, chunk.num_tokens, self.cache.layout.block_size)
+            sequences.append(SequenceRows(slice(first_row, len(token_ids)), chunk.start, self._extents(chunk)))
+            if chunk.samples:
+                sampled.append(len(token_ids) - 1)
+        return StepInputs(
+            token_ids=self._tensor(token_ids),
+            positions=self._tensor(positions),
+            slots=tuple(self._tensor(group) for group in slots),
+            sequences=tuple(sequences),
+            sampled_rows=self._tensor(sampled),
+            store=self.store,
+            context_tokens=self.context_tokens,
+        )
+
+    def _extents(self, chunk: Chunk) -> tuple[Extent, ...]:
+        block_size = self.cache.layout.block_size
+        return tuple(
+            Extent.of(
+                table.blocks, table.first * block_size, chunk.end - table.first * block_size, block_size, self.device
+            )
+            for table in self.cache.tables(chunk.sequence.sequence_id)
+        )
+
+    def _tensor(self, numbers: list[int]) -> Tensor:
+        return torch.tensor(numbers, dtype=torch.long, device=self.device)

@@ -1,0 +1,33 @@
+"""An engine for one window: memory is admitted by exact bytes before anything is allocated or computed."""
+
+from dataclasses import dataclass
+
+from windowtax.cache.manager import CacheManager
+from windowtax.engine.engine import Engine
+from windowtax.engine.load import LoadedModel
+from windowtax.engine.memory import RESERVE_BYTES, admit_pool, free_bytes
+from windowtax.schedule.scheduler import SchedulerConfig
+from windowtax.spec.dtypes import cache_dtype
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheOptions:
+    """How the KV cache is kept. dtype: a cache dtype's name. step_tokens: the longest prefill chunk.
+
+    limit_bytes: the most that the pool may take; None for what the machine has free.
+    """
+
+    dtype: str = "bf16"
+    step_tokens: int = 1024
+    limit_bytes: int | None = None
+
+
+def open_engine(model: LoadedModel, context_tokens: int, options: CacheOptions) -> Engine:
+    """An engine whose pool holds one window of that length. Raises DoesNotFit, with the sum, where it does not fit."""
+    layout = model.spec.layout(cache_dtype(options.dtype))
+    free = max(0, free_bytes(model.device) - RESERVE_BYTES)
+    if options.limit_bytes is not None:
+        free = min(free, options.limit_bytes)
+    blocks = admit_pool(layout, context_tokens, options.step_tokens, free)
+    config = SchedulerConfig(max_step_tokens=options.step_tokens)
+    return Engine(model, CacheManager(layout, blocks), config, context_tokens)

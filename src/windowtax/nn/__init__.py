@@ -1,0 +1,1 @@
+"""The decoder, built from a ModelSpec; no model class per family."""

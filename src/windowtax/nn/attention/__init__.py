@@ -1,0 +1,1 @@
+"""What each attention kind computes; the declaration lies in spec/attention under the same name."""

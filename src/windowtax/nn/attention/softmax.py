@@ -1,0 +1,103 @@
+"""What full, sliding and chunked attention compute alike: projections, RoPE, the write, and attention by pieces.
+
+A kind only says into which pieces a run of queries falls. The keys of the step are read back from the store, not
+taken from the projection: a token then sees the same numbers whether it is computed cold, in chunks or on a hit.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from windowtax.nn.attention.base import Attention
+from windowtax.nn.inputs import SequenceRows, StepInputs
+from windowtax.ops.attention import attend, merge
+from windowtax.ops.elementwise import rms_norm, rotate
+from windowtax.spec.attention.base import AttentionKind
+from windowtax.spec.attention.softmax import QkNorm, SoftmaxAttention
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Queries at start ... end - 1 that read keys from `key_start` up to themselves, within `window` if there is one."""
+
+    start: int
+    end: int
+    key_start: int
+    window: int | None = None
+
+
+class SoftmaxLayer(Attention):
+    """Projections and attention of one layer. q, k and v lie in one matrix, so each step multiplies once."""
+
+    def __init__(self, spec: AttentionKind, layer: int, weights: Mapping[str, Tensor], norm_eps: float) -> None:
+        self.spec = cast(SoftmaxAttention, spec)
+        self.layer = layer
+        self.norm_eps = norm_eps
+        self.qkv = torch.cat([weights["q"], weights["k"], weights["v"]])
+        self.qkv_bias = torch.cat([weights[f"{x}_bias"] for x in "qkv"]) if self.spec.qkv_bias else None
+        self.output = weights["o"]
+        self.output_bias = weights.get("o_bias")
+        self.q_norm, self.k_norm = weights.get("q_norm"), weights.get("k_norm")
+
+    @abstractmethod
+    def pieces(self, start: int, end: int) -> Iterator[Piece]:
+        """How the queries at start ... end - 1 fall into pieces."""
+
+    def forward(self, hidden: Tensor, inputs: StepInputs) -> Tensor:
+        q, k, v = self._project(hidden, inputs)
+        slots = inputs.slots[inputs.store.group_of(self.layer)]
+        inputs.store.write(self.layer, "k", slots, k)
+        inputs.store.write(self.layer, "v", slots, v)
+        mixed = torch.cat([self._attend(q[rows.rows], rows, inputs) for rows in inputs.sequences])
+        return functional.linear(mixed.flatten(1), self.output, self.output_bias)
+
+    def _project(self, hidden: Tensor, inputs: StepInputs) -> tuple[Tensor, Tensor, Tensor]:
+        spec = self.spec
+        heads = functional.linear(hidden, self.qkv, self.qkv_bias)
+        sizes = [spec.num_query_heads * spec.head_dim, spec.num_kv_heads * spec.head_dim]
+        q, k, v = heads.split([*sizes, spec.num_kv_heads * spec.v_head_dim], dim=-1)
+        q, k = self._normalise(q, k)
+        q = q.reshape(q.shape[0], spec.num_query_heads, spec.head_dim)
+        k = k.reshape(k.shape[0], spec.num_kv_heads, spec.head_dim)
+        if spec.rope is not None:
+            q, k = rotate(torch.cat([q, k], dim=1), *inputs.rotation(spec.rope)).split(
+                [spec.num_query_heads, spec.num_kv_heads], dim=1
+            )
+        return q, k, v.reshape(v.shape[0], spec.num_kv_heads, spec.v_head_dim)
+
+    def _normalise(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        if self.q_norm is None or self.k_norm is None:
+            return q, k
+        width = self.spec.head_dim if self.spec.qk_norm is QkNorm.PER_HEAD else -1
+        pairs = ((q, self.q_norm), (k, self.k_norm))
+        if width == -1:
+            q, k = (rms_norm(x, weight, self.norm_eps) for x, weight in pairs)
+        else:
+            q, k = (rms_norm(x.unflatten(-1, (-1, width)), weight, self.norm_eps).flatten(-2) for x, weight in pairs)
+        return q, k
+
+    def _attend(self, q: Tensor, rows: SequenceRows, inputs: StepInputs) -> Tensor:
+        store = inputs.store
+        extent = rows.extents[store.group_of(self.layer)]
+        k, v = (store.read(self.layer, plane, extent).to(q.dtype) for plane in ("k", "v"))
+        outs: list[Tensor] = []
+        for piece in self.pieces(rows.start, rows.start + rows.num_tokens):
+            queries = q[piece.start - rows.start : piece.end - rows.start]
+            begin, end = piece.key_start - extent.first, piece.end - extent.first
+            outs.append(self._attend_piece(queries, k[begin:end], v[begin:end], piece.window))
+        return outs[0] if len(outs) == 1 else torch.cat(outs)
+
+    def _attend_piece(self, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
+        """The last query stands at the last key. Keys before the queries need no mask: two calls and a merge."""
+        scale, softcap = self.spec.softmax_scale, self.spec.softcap
+        num_queries, num_before = q.shape[0], k.shape[0] - q.shape[0]
+        if window is not None or num_queries == 1 or num_before == 0:
+            return attend(q, k, v, scale=scale, causal=True, window=window, softcap=softcap)[0]
+        before = attend(q, k[:num_before], v[:num_before], scale=scale, softcap=softcap)
+        own = attend(q, k[num_before:], v[num_before:], scale=scale, causal=True, softcap=softcap)
+        return merge([before, own])

@@ -1,0 +1,1 @@
+"""Kernels and their references: tensors in, tensors out, no policy."""

@@ -1,0 +1,1 @@
+"""Memory, time, money of a window: fit, prefill, decode, sweep, and the explanation."""

@@ -1,0 +1,159 @@
+"""The roofline: how long a prefill and a decode step take, from bytes, FLOPs and what the hardware reaches.
+
+A step takes t_memory = (weights read + cache read) / (eta_BW * BW) and t_compute = FLOPs / (eta_C * C). If reading
+and computing overlap perfectly it takes the longer of the two, if they do not overlap the sum: both bounds are kept.
+What no roofline explains (launches, synchronisation) is a constant per layer and step, fitted to published figures.
+Floors are the same formulas with every efficiency at 1 and no constant: they cannot be beaten on that hardware.
+"""
+
+from dataclasses import dataclass
+
+from windowtax.plan.weights import WeightBytes, WeightScheme, weight_scheme
+from windowtax.spec.cache import CacheLayout
+from windowtax.spec.hardware import Hardware
+from windowtax.spec.model import ModelSpec
+
+ALL_REDUCES_PER_LAYER = 2
+"""Tensor parallelism adds up the ranks' parts after attention and after the MLP (Shoeybi 2019, arXiv 1909.08053)."""
+
+_ACTIVATION_BYTES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """The parts of a time, in s, and the bytes and FLOPs of one rank that they come from."""
+
+    memory_s: float
+    compute_s: float
+    link_s: float = 0.0
+    overhead_s: float = 0.0
+    bytes: float
+    flops: float
+
+    @property
+    def overlap_s(self) -> float:
+        """Where reading and computing overlap perfectly: the lower bound, and the figure that reports show."""
+        return max(self.memory_s, self.compute_s) + self.link_s + self.overhead_s
+
+    @property
+    def serial_s(self) -> float:
+        """Where nothing overlaps: the upper bound."""
+        return self.memory_s + self.compute_s + self.link_s + self.overhead_s
+
+    @property
+    def bound_by(self) -> str:
+        """ "memory" or "compute", whichever takes longer."""
+        return "memory" if self.memory_s >= self.compute_s else "compute"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Floor:
+    """The least that a computation needs: seconds, and the bytes read and FLOPs done in them."""
+
+    seconds: float
+    bytes: float
+    flops: float
+    bound_by: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rank:
+    """One of `tensor_parallel` equal ranks: the whole model's spec, and this rank's weights and cache."""
+
+    spec: ModelSpec
+    hardware: Hardware
+    scheme: WeightScheme
+    weights: WeightBytes
+    layout: CacheLayout
+    tensor_parallel: int = 1
+
+    def decode(self, context_tokens: int, users: int) -> Bound:
+        """One decode step of `users` sequences that hold `context_tokens` tokens each, the new one included."""
+        read = self.weights.read(users) + users * self.layout.read_bytes(context_tokens)
+        matrices = users * (self.spec.layer_flops_per_token + self.spec.head_flops_per_token)
+        attention = users * self.spec.attention_flops(context_tokens - 1, 1)
+        return self._bound(read, matrices, attention, tokens=users, steps=1)
+
+    def prefill(self, num_tokens: int, start: int, chunk_tokens: int) -> Bound:
+        """Reading `num_tokens` tokens behind `start` cached ones, alone, in chunks; every chunk reads all weights."""
+        chunks = range(start, start + num_tokens, chunk_tokens)
+        read = sum(self.weights.read(min(chunk_tokens, chunks.stop - first)) for first in chunks)
+        read += sum(self.layout.read_bytes(first) for first in chunks if first)
+        matrices = num_tokens * self.spec.layer_flops_per_token + self.spec.head_flops_per_token
+        attention = self.spec.attention_flops(start, num_tokens)
+        return self._bound(read, matrices, attention, tokens=num_tokens, steps=len(chunks))
+
+    def _bound(self, read: float, matrix_flops: int, attention_flops: int, *, tokens: int, steps: int) -> Bound:
+        ranks, hardware = self.tensor_parallel, self.hardware
+        compute = matrix_flops / hardware.flops_per_s(self.scheme.compute)
+        # Scores are computed in 16 bits even where the matrices are quantised.
+        compute += attention_flops / hardware.flops_per_s("fp32" if self.scheme.compute == "fp32" else "bf16")
+        return Bound(
+            memory_s=read / hardware.achieved_bytes_per_s,
+            compute_s=compute / ranks,
+            link_s=self._link_s(tokens),
+            overhead_s=steps * len(self.spec.layers) * hardware.layer_overhead_s.value,
+            bytes=read,
+            flops=(matrix_flops + attention_flops) / ranks,
+        )
+
+    def _link_s(self, tokens: int) -> float:
+        """A ring all-reduce sends 2 (n - 1) / n of the activations over each link."""
+        ranks, link = self.tensor_parallel, self.hardware.link_bytes_per_s
+        if ranks == 1 or link is None:
+            return 0.0
+        sent = ALL_REDUCES_PER_LAYER * len(self.spec.layers) * tokens * self.spec.hidden_size * _ACTIVATION_BYTES
+        return sent * 2 * (ranks - 1) / ranks / (link.value * self.hardware.bandwidth_efficiency.value)
+
+
+def prefill_floor(
+    spec: ModelSpec,
+    hardware: Hardware,
+    num_tokens: int,
+    start: int = 0,
+    *,
+    layout: CacheLayout | None = None,
+    weight_bytes: float | None = None,
+    weight_element: str = "bf16",
+    compute_element: str | None = None,
+) -> Floor:
+    """The least time in which this hardware can read `num_tokens` tokens behind `start` cached ones.
+
+    weight_bytes: weights that must be read at least once, counted from the spec where None. layout: the cache, to count
+    the reading of the cached tokens; not counted where None. compute_element: as the weights are multiplied unless
+    given. Raises UnknownName, and BadInput where the hardware has no rate for the element.
+    """
+    scheme = weight_scheme(weight_element, spec)
+    read = WeightBytes.of(spec, scheme).read(num_tokens) if weight_bytes is None else weight_bytes
+    if layout is not None and start:
+        read += layout.read_bytes(start)
+    return _floor(hardware, read, spec.prefill_flops(num_tokens, start), compute_element or scheme.compute)
+
+
+def decode_floor(
+    spec: ModelSpec,
+    hardware: Hardware,
+    context_tokens: int,
+    layout: CacheLayout,
+    weight_bytes: float | None = None,
+    batch: int = 1,
+    *,
+    weight_element: str = "bf16",
+    compute_element: str | None = None,
+) -> Floor:
+    """The least time of one decode step of `batch` sequences with `context_tokens` tokens each, the new one included.
+
+    weight_bytes: weights that one step reads (an untied embedding is looked up, not read), counted from the spec where
+    None. The cache bytes are layout.read_bytes. Raises as prefill_floor does.
+    """
+    scheme = weight_scheme(weight_element, spec)
+    read = WeightBytes.of(spec, scheme).read(batch) if weight_bytes is None else weight_bytes
+    read += batch * layout.read_bytes(context_tokens)
+    return _floor(hardware, read, batch * spec.decode_flops(context_tokens), compute_element or scheme.compute)
+
+
+def _floor(hardware: Hardware, read: float, flops: float, element: str) -> Floor:
+    peak = hardware.peak_flops_per_s[hardware.compute_element(element)].value
+    memory_s, compute_s = read / hardware.read_bytes_per_s.value, flops / peak
+    bound_by = "memory" if memory_s >= compute_s else "compute"
+    return Floor(seconds=max(memory_s, compute_s), bytes=read, flops=flops, bound_by=bound_by)

@@ -1,0 +1,1 @@
+"""Price lists, bills and own cost."""

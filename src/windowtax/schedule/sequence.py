@@ -1,0 +1,47 @@
+"""A sequence: the tokens of one request while they are computed."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """Where a sequence stands."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+
+
+@dataclass(eq=False)
+class Sequence:
+    """Counters of one sequence, in tokens. token_ids: the prompt, then what was sampled.
+
+    num_computed_tokens: how many of token_ids have their keys and values in the cache. The last sampled token has
+    not: it is computed in the step that samples its successor.
+    """
+
+    sequence_id: str
+    token_ids: list[int]
+    max_output_tokens: int
+    num_prompt_tokens: int = field(init=False)
+    num_computed_tokens: int = 0
+    num_preemptions: int = 0
+    status: Status = Status.WAITING
+
+    def __post_init__(self) -> None:
+        self.num_prompt_tokens = len(self.token_ids)
+
+    @property
+    def num_output_tokens(self) -> int:
+        """Tokens sampled so far."""
+        return len(self.token_ids) - self.num_prompt_tokens
+
+    @property
+    def num_uncomputed_tokens(self) -> int:
+        """Tokens that stand between here and the next sampled token."""
+        return len(self.token_ids) - self.num_computed_tokens
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest that the sequence can become."""
+        return self.num_prompt_tokens + self.max_output_tokens

@@ -1,0 +1,37 @@
+"""A step: what the model computes at once."""
+
+from dataclasses import dataclass
+
+from windowtax.schedule.sequence import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Tokens start ... start + num_tokens - 1 of one sequence."""
+
+    sequence: Sequence
+    start: int
+    num_tokens: int
+
+    @property
+    def end(self) -> int:
+        """Past-the-last position."""
+        return self.start + self.num_tokens
+
+    @property
+    def samples(self) -> bool:
+        """Whether this chunk ends at the newest token, so that its last logits give the next one."""
+        return self.end == len(self.sequence.token_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The chunks of one step, and the sequences that had to give their blocks back for it."""
+
+    chunks: tuple[Chunk, ...]
+    preempted: tuple[Sequence, ...] = ()
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens computed in this step."""
+        return sum(chunk.num_tokens for chunk in self.chunks)

@@ -1,0 +1,83 @@
+"""Hardware: what a planner must know of a chip, each number with its unit, its basis, its source and its date."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from windowtax.base.errors import BadInput
+from windowtax.base.sourced import Basis, Sourced
+
+WIDER = {"int4": "bf16", "fp4": "bf16", "int8": "bf16", "fp8": "bf16", "fp16": "bf16", "bf16": "fp32"}
+"""Where a chip has no rate for an element type, numbers are widened to this one before they are multiplied."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """One accelerator (or one CPU machine), and the node it stands in.
+
+    memory_bytes: B. read_bytes_per_s: B/s from its own memory. peak_flops_per_s: dense FLOP/s by element type.
+    compute_efficiency: share of that peak a prefill reaches, by the same element types. bandwidth_efficiency: share of
+    read_bytes_per_s a decode step reaches. usable_memory: share of memory that weights, cache and activations may
+    take. layer_overhead_s: s per layer and step that no roofline explains (launches, synchronisation).
+    link_bytes_per_s: B/s per direction to the other accelerators of the node, None where there are none.
+    usd_per_hour: USD/h for one accelerator, None where nobody rents it out.
+    """
+
+    name: str
+    title: str
+    memory_bytes: Sourced
+    usable_memory: Sourced
+    read_bytes_per_s: Sourced
+    bandwidth_efficiency: Sourced
+    peak_flops_per_s: Mapping[str, Sourced]
+    compute_efficiency: Mapping[str, Sourced]
+    layer_overhead_s: Sourced
+    accelerators_per_node: Sourced
+    link_bytes_per_s: Sourced | None = None
+    usd_per_hour: Sourced | None = None
+
+    @property
+    def node_size(self) -> int:
+        """Accelerators in one node."""
+        return int(self.accelerators_per_node.value)
+
+    @property
+    def usable_bytes(self) -> int:
+        """Bytes of one accelerator that weights, cache and activations may take."""
+        return int(self.memory_bytes.value * self.usable_memory.value)
+
+    def compute_element(self, element: str) -> str:
+        """The type in which numbers of `element` are multiplied here. Raises BadInput where no rate is known."""
+        found = element
+        while found not in self.peak_flops_per_s:
+            if found not in WIDER:
+                known = ", ".join(self.peak_flops_per_s)
+                raise BadInput(f"{self.title}: no FLOP rate is known for {element}.", f"Rates are known for: {known}.")
+            found = WIDER[found]
+        return found
+
+    def flops_per_s(self, element: str) -> float:
+        """FLOP/s that a prefill really reaches with numbers of `element`: peak times efficiency. Raises BadInput."""
+        found = self.compute_element(element)
+        return self.peak_flops_per_s[found].value * self.compute_efficiency[found].value
+
+    @property
+    def achieved_bytes_per_s(self) -> float:
+        """B/s that a decode step really reaches: bandwidth times efficiency."""
+        return self.read_bytes_per_s.value * self.bandwidth_efficiency.value
+
+    def as_floor(self) -> "Hardware":
+        """The same chip with all efficiencies at 1 and no overhead: times computed with it cannot be beaten."""
+        one = Sourced(1.0, "fraction", Basis.DERIVED, "floor: the full rate", self.read_bytes_per_s.date)
+        none = Sourced(0.0, "s", Basis.DERIVED, "floor: no overhead", self.read_bytes_per_s.date)
+        return replace(
+            self,
+            bandwidth_efficiency=one,
+            compute_efficiency=dict.fromkeys(self.peak_flops_per_s, one),
+            layer_overhead_s=none,
+        )
+
+    def priced(self, usd_per_hour: float, date: str) -> "Hardware":
+        """The same chip at a price that the caller states. Raises BadInput below zero."""
+        if usd_per_hour < 0:
+            raise BadInput(f"A price of {usd_per_hour:g} USD per hour makes no sense.")
+        return replace(self, usd_per_hour=Sourced(usd_per_hour, "USD/h", Basis.ASSUMED, "given by the caller", date))

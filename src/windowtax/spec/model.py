@@ -1,0 +1,133 @@
+"""ModelSpec: everything about a decoder that bytes, FLOPs and logits depend on."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cached_property
+
+from windowtax.spec.attention.base import AttentionKind
+from windowtax.spec.cache import DEFAULT_BLOCK_SIZE, CacheLayout
+from windowtax.spec.dtypes import CacheDtype
+from windowtax.spec.mlp import Mlp
+from windowtax.spec.weights import Weight
+
+
+class NormPlacement(StrEnum):
+    """Where a layer normalises."""
+
+    PRE = "pre"
+    """Before attention and before the MLP (Llama)."""
+    SANDWICH = "sandwich"
+    """Before and after both (Gemma 2 and 3)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerSpec:
+    """One decoder layer."""
+
+    attention: AttentionKind
+    mlp: Mlp
+    norms: NormPlacement = NormPlacement.PRE
+
+    def weights(self, hidden_size: int) -> tuple[Weight, ...]:
+        """Its parameter tensors: attention.*, mlp.*, and the norms."""
+        names = ["attention_norm", "mlp_norm"]
+        if self.norms is NormPlacement.SANDWICH:
+            names += ["attention_post_norm", "mlp_post_norm"]
+        return (
+            *(weight.under("attention") for weight in self.attention.weights(hidden_size)),
+            *(weight.under("mlp") for weight in self.mlp.weights(hidden_size)),
+            *(Weight(name, (hidden_size,)) for name in names),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A decoder-only language model.
+
+    max_context_tokens: what the config claims. norm_unit_offset: norms multiply by 1 + weight (Gemma).
+    embedding_scale: embeddings are multiplied by it (Gemma: sqrt(hidden_size)). logit_softcap: final logits become
+    softcap * tanh(logits / softcap). weight_dtype: of the published checkpoint, by element-type name.
+    """
+
+    name: str
+    family: str
+    vocab_size: int
+    hidden_size: int
+    layers: tuple[LayerSpec, ...]
+    max_context_tokens: int
+    norm_eps: float
+    norm_unit_offset: bool = False
+    tie_embeddings: bool = False
+    head_bias: bool = False
+    embedding_scale: float = 1.0
+    logit_softcap: float | None = None
+    weight_dtype: str = "bf16"
+
+    def weights(self) -> Iterator[Weight]:
+        """Every parameter tensor: embedding, layers.<i>.*, norm, head (absent where it is the embedding)."""
+        yield Weight("embedding", (self.vocab_size, self.hidden_size))
+        for index, layer in enumerate(self.layers):
+            for weight in layer.weights(self.hidden_size):
+                yield weight.under(f"layers.{index}")
+        yield Weight("norm", (self.hidden_size,))
+        if not self.tie_embeddings:
+            yield Weight("head", (self.vocab_size, self.hidden_size))
+        if self.head_bias:
+            yield Weight("head_bias", (self.vocab_size,))
+
+    @cached_property
+    def total_parameters(self) -> int:
+        """Numbers in the checkpoint; a tied head counts once."""
+        return sum(weight.count for weight in self.weights())
+
+    @cached_property
+    def active_parameters(self) -> int:
+        """Numbers that one token uses: of routed experts only the chosen ones."""
+        return sum(weight.active_count for weight in self.weights())
+
+    @cached_property
+    def layer_flops_per_token(self) -> int:
+        """FLOPs of all layers' matrices for one token: two per active number. Attention itself comes on top."""
+        layers = (weight for layer in self.layers for weight in layer.weights(self.hidden_size))
+        return 2 * sum(weight.active_count for weight in layers if weight.is_matrix)
+
+    @property
+    def head_flops_per_token(self) -> int:
+        """FLOPs of the output head, needed only for positions that are sampled."""
+        return 2 * self.vocab_size * self.hidden_size
+
+    def attention_flops(self, start: int, num_tokens: int) -> int:
+        """FLOPs of scores and weighted sums in all layers for the queries at start ... start + num_tokens - 1."""
+        return sum(count * kind.flops(start, num_tokens) for kind, count in self._kind_counts.items())
+
+    def prefill_flops(self, num_tokens: int, start: int = 0) -> int:
+        """FLOPs of a prefill of `num_tokens` behind `start` cached tokens, with one sampled position."""
+        matrices = num_tokens * self.layer_flops_per_token + self.head_flops_per_token
+        return matrices + self.attention_flops(start, num_tokens)
+
+    def decode_flops(self, context_tokens: int) -> int:
+        """FLOPs of one decode step of one sequence; context_tokens counts the token that is computed."""
+        return self.prefill_flops(1, context_tokens - 1)
+
+    def layout(self, dtype: CacheDtype, block_size: int = DEFAULT_BLOCK_SIZE) -> CacheLayout:
+        """The cache of this model in that dtype: the object that planner, engine and bill share."""
+        return CacheLayout.of((layer.attention.cache(dtype) for layer in self.layers), block_size)
+
+    def shard(self, tensor_parallel: int) -> "ModelSpec":
+        """The spec as one tensor-parallel rank sees its attention (the cache's share; the MLP is left whole).
+
+        Raises BadInput where the heads do not divide.
+        """
+        layers = tuple(replace(layer, attention=layer.attention.shard(tensor_parallel)) for layer in self.layers)
+        return replace(self, layers=layers)
+
+    @cached_property
+    def kinds(self) -> dict[str, int]:
+        """How many layers there are of each attention kind."""
+        return dict(Counter(layer.attention.kind for layer in self.layers))
+
+    @cached_property
+    def _kind_counts(self) -> Counter[AttentionKind]:
+        return Counter(layer.attention for layer in self.layers)

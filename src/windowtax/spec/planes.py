@@ -1,0 +1,35 @@
+"""Planes: the named arrays that a layer's cache is made of."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from math import prod
+
+
+class Growth(StrEnum):
+    """What a plane grows with."""
+
+    PER_TOKEN = "per token"
+    PER_BLOCK = "per block"
+    PER_SEQUENCE = "per sequence"
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """One named array of a layer's cache.
+
+    shape: of one unit (a token, a block or a sequence, as `grows` says). element, bits: the type of its numbers.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    element: str
+    bits: int
+    grows: Growth
+
+    @property
+    def unit_bytes(self) -> int:
+        """Bytes of one unit. Raises ValueError where the numbers do not fill whole bytes."""
+        total_bits = prod(self.shape) * self.bits
+        if total_bits % 8:
+            raise ValueError(f"plane {self.name} of {self.shape} x {self.bits} bits does not fill whole bytes")
+        return total_bits // 8
