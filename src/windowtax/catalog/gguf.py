@@ -13,6 +13,7 @@ from windowtax.base.strict import StrictConfig
 from windowtax.catalog.family import Family
 from windowtax.catalog.gguf_metadata import GgufArray, GgufHeader
 from windowtax.catalog.ignorable import IGNORABLE_GGUF_NAMESPACES
+from windowtax.catalog.sizes import Sizes
 from windowtax.catalog.typed import optional_list
 from windowtax.spec.model import ModelSpec
 from windowtax.spec.rope import Rope, read_rope
@@ -43,10 +44,13 @@ def gguf_config(header: GgufHeader) -> StrictConfig:
     return StrictConfig(data, str(header.path))
 
 
-def read_gguf_rope(metadata: StrictConfig, head_dim: int, max_context_tokens: int, default_theta: float = 1e4) -> Rope:
-    """The RoPE of GGUF metadata: base, share, scaling by rule, or divisors from a tensor."""
-    theta = metadata.take("rope.freq_base", float, default_theta)
-    rotary_dim = metadata.take("rope.dimension_count", int, head_dim)
+def read_gguf_rope(metadata: StrictConfig, sizes: Sizes, theta: float = 1e4) -> Rope:
+    """The RoPE of GGUF metadata: base, rotated dimensions, scaling by rule, or divisors from a tensor.
+
+    theta: the base where the metadata names none. Raises UnsupportedModel for two scalings at once.
+    """
+    theta = metadata.take("rope.freq_base", float, theta)
+    rotary_dim = metadata.take("rope.dimension_count", int, sizes.head_dim)
     factors = optional_list(metadata, "file.rope_factors")
     scaling = _scaling(metadata)
     if factors is not None:
@@ -54,7 +58,7 @@ def read_gguf_rope(metadata: StrictConfig, head_dim: int, max_context_tokens: in
             raise UnsupportedModel(f"{metadata.source}: RoPE is scaled both by metadata and by a tensor of factors.")
         return Rope(theta, rotary_dim, FactorsScaling(tuple(factors)))
     config = StrictConfig({"rope_theta": theta, "rope_scaling": scaling or None}, metadata.source)
-    return read_rope(config, head_dim=rotary_dim, max_context_tokens=max_context_tokens)
+    return read_rope(config, head_dim=rotary_dim, max_context_tokens=sizes.max_context_tokens)
 
 
 def check_tensors(family: Family, spec: ModelSpec, header: GgufHeader) -> None:

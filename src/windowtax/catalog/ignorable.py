@@ -10,6 +10,7 @@ _GENERATION = "a default of generate(), no property of the model"
 _PROVENANCE = "says where the file comes from"
 
 IGNORABLE: dict[str, str] = {
+    "_attn_implementation": "which kernel transformers takes; all compute the same",
     "_name_or_path": _PROVENANCE,
     "architectures": "chose the family before it was read",
     "attention_dropout": _TRAINING,
@@ -38,6 +39,29 @@ IGNORABLE: dict[str, str] = {
     "unsloth_fixed": _PROVENANCE,
     "use_cache": "whether transformers keeps a cache by default; here there always is one",
 }
+
+_ROUTING = "weighs the chosen experts; not their number, bytes or FLOPs. Families with experts are planned, not run"
+_GROUPS = "limits from which experts a token may choose, not how many"
+_DRAFTS = "layers that draft tokens (multi-token prediction); they are no part of the decoder and are not loaded"
+
+ROUTING: dict[str, str] = {
+    "n_group": _GROUPS,
+    "norm_topk_prob": _ROUTING,
+    "routed_scaling_factor": _ROUTING,
+    "scoring_func": _ROUTING,
+    "topk_group": _GROUPS,
+    "topk_method": _ROUTING,
+}
+"""Keys of families with experts. A family that runs must read them instead."""
+
+PREDICTION_LAYERS: dict[str, str] = {
+    "mtp_transformer_layers": _DRAFTS,
+    "num_mtp_layers": _DRAFTS,
+    "num_mtp_modules": _DRAFTS,
+    "num_nextn_predict_layers": _DRAFTS,
+    "use_mtp": _DRAFTS,
+}
+"""Keys of families whose checkpoints carry such layers."""
 
 _OTHER_PART = "belongs to the image or audio part; only the decoder is read"
 

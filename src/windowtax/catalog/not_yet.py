@@ -35,6 +35,7 @@ NOT_YET = {
     "mamba2": _STATE,
     "minimax": _LIGHTNING,
     "minimax_text_01": _LIGHTNING,
+    "nemotron-nas": "layers without attention or without an MLP (block_configs)",
     "nemotron_h": _STATE,
     "qwen3_5": _DELTA,
     "qwen3_5_moe": _DELTA,

@@ -6,7 +6,7 @@ A trap: `sliding_window` stands in most of them and is used in none, for `use_sl
 
 from windowtax.base.errors import UnsupportedModel
 from windowtax.base.strict import StrictConfig
-from windowtax.catalog.sizes import read_layer_types
+from windowtax.catalog.layer_types import FULL, SLIDING, read_layer_types
 
 
 def read_window_layers(config: StrictConfig, num_layers: int) -> list[int | None]:
@@ -17,7 +17,7 @@ def read_window_layers(config: StrictConfig, num_layers: int) -> list[int | None
     kinds = read_layer_types(config, num_layers)
     if kinds is None:
         return [window if used and index >= first else None for index in range(num_layers)]
-    known = {"full_attention": None, "sliding_attention": window if used else None}
+    known = {FULL: None, SLIDING: window if used else None}
     if unknown := sorted(set(kinds) - set(known)):
         raise UnsupportedModel(f"{config.source}: 'layer_types' names {', '.join(unknown)}, which is not known here.")
     return [known[kind] for kind in kinds]

@@ -6,14 +6,14 @@ from typing import Any
 
 from windowtax.base.errors import BadInput, UnsupportedModel
 from windowtax.base.strict import REQUIRED, StrictConfig
-from windowtax.catalog.typed import optional_dict, optional_list
+from windowtax.catalog.typed import optional_dict
 from windowtax.spec.attention.chunked import ChunkedAttention
 from windowtax.spec.attention.full import FullAttention
 from windowtax.spec.attention.sliding import SlidingAttention
 from windowtax.spec.attention.softmax import QkNorm, SoftmaxAttention
 from windowtax.spec.mlp import GatedMlp
 from windowtax.spec.model import LayerSpec, ModelSpec
-from windowtax.spec.rope import Rope
+from windowtax.spec.rope import Rope, read_rope
 
 ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
 _WEIGHT_DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
@@ -36,6 +36,16 @@ class Sizes:
     tie_embeddings: bool
     activation: str
     weight_dtype: str
+
+    def rope(self, config: StrictConfig, *, theta: float = 1e4, share: float = 1.0) -> Rope:
+        """The one RoPE of a config. theta, share: the base and the rotated share where the config is silent."""
+        return read_rope(
+            config,
+            head_dim=self.head_dim,
+            max_context_tokens=self.max_context_tokens,
+            default_theta=theta,
+            default_partial_rotary_factor=share,
+        )
 
     def attention(self, rope: Rope | None, *, qkv_bias: bool = False, qk_norm: QkNorm = QkNorm.NONE) -> FullAttention:
         """Full attention with these heads; `windowed` and `chunked` make the other kinds of it."""
@@ -84,7 +94,9 @@ def _dressing(attention: SoftmaxAttention) -> dict[str, Any]:
     return {field.name: getattr(attention, field.name) for field in fields(SoftmaxAttention)}
 
 
-def read_sizes(config: StrictConfig, defaults: Mapping[str, Any] | None = None) -> Sizes:
+def read_sizes(
+    config: StrictConfig, defaults: Mapping[str, Any] | None = None, *, norm_eps_key: str = "rms_norm_eps"
+) -> Sizes:
     """Reads the shared keys of a Hugging Face config.
 
     defaults: what this family's config class in transformers fills in for a missing key; any other missing key is an
@@ -106,7 +118,7 @@ def read_sizes(config: StrictConfig, defaults: Mapping[str, Any] | None = None) 
         intermediate_size=number("intermediate_size"),
         vocab_size=number("vocab_size"),
         max_context_tokens=number("max_position_embeddings"),
-        norm_eps=config.take("rms_norm_eps", float, known.get("rms_norm_eps", REQUIRED)),
+        norm_eps=config.take(norm_eps_key, float, known.get(norm_eps_key, REQUIRED)),
         tie_embeddings=config.take("tie_word_embeddings", bool, known.get("tie_word_embeddings", False)),
         activation=_read_activation(config, known.get("hidden_act", REQUIRED)),
         weight_dtype=_read_weight_dtype(config),
@@ -134,18 +146,12 @@ def read_gguf_sizes(metadata: StrictConfig, activation: str = "silu") -> Sizes:
     )
 
 
-def read_layer_types(config: StrictConfig, num_layers: int) -> list[str] | None:
-    """The list `layer_types`, or None where there is none. Raises BadInput on a list of another length."""
-    kinds = optional_list(config, "layer_types")
-    if kinds is not None and len(kinds) != num_layers:
-        raise BadInput(f"{config.source}: 'layer_types' names {len(kinds)} layers, but there are {num_layers}.")
-    return kinds
-
-
 def _read_activation(config: StrictConfig, default: str) -> str:
     """From `hidden_activation` (Gemma) or `hidden_act`; where both stand, transformers reads the first."""
-    gemma = config.take_optional("hidden_activation", str)
-    name = gemma or config.take("hidden_act", str, default)
+    gemma, usual = (config.take_optional(key, str) for key in ("hidden_activation", "hidden_act"))
+    name = gemma or usual or default
+    if name is REQUIRED:
+        raise BadInput(f"{config.source}: the key 'hidden_act' is missing.")
     if name not in ACTIVATIONS:
         raise UnsupportedModel(
             f"{config.source}: the activation is {name!r}; this version knows {', '.join(ACTIVATIONS)}."

@@ -1,7 +1,7 @@
 """Where a checkpoint keeps each of our weights: tables of names, data only. The engine loads by them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TypeVar
 
@@ -110,6 +110,30 @@ GGUF_NAMES = WeightNames(
     },
 )
 """The names that llama.cpp gives the same weights."""
+
+GEMMA_HF_NAMES = replace(
+    HF_NAMES,
+    layer={
+        **HF_NAMES.layer,
+        "attention_post_norm": "post_attention_layernorm.weight",
+        "mlp_norm": "pre_feedforward_layernorm.weight",
+        "mlp_post_norm": "post_feedforward_layernorm.weight",
+    },
+)
+"""Gemma 2 and 3 in transformers. A trap: post_attention_layernorm comes after attention here, before the MLP in Llama."""
+
+_GEMMA_NORMS = ("attention_norm", "attention_post_norm", "mlp_norm", "mlp_post_norm", "norm")
+
+GEMMA_GGUF_NAMES = replace(
+    GGUF_NAMES,
+    layer={
+        **GGUF_NAMES.layer,
+        "attention_post_norm": "post_attention_norm.weight",
+        "mlp_post_norm": "post_ffw_norm.weight",
+    },
+    transforms=dict.fromkeys((*_GEMMA_NORMS, "attention.q_norm", "attention.k_norm"), Transform.MINUS_ONE),
+)
+"""Gemma 2 and 3 in GGUF."""
 
 
 def _lookup(table: Mapping[str, T], name: str) -> T:

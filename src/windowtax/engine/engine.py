@@ -20,9 +20,10 @@ from windowtax.schedule.step import Chunk, Step
 
 
 class Engine:
-    """Runs requests on one model. context_tokens: the window it is built for.
+    """Runs requests on one model.
 
-    num_blocks: blocks per layer group of the KV pool, from CacheLayout.peak_blocks. clock: seconds, for the meters.
+    cache: the books of the KV pool that is allocated here. context_tokens: the longest that a request may become.
+    clock: seconds, for the meters.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class Engine:
         self.model = model
         self.cache = cache
         self.scheduler = Scheduler(config, cache)
-        self.runner = Runner(model.decoder, cache, model.device, context_tokens)
+        self.runner = Runner(model.decoder, cache, model.device)
         self.sampler = Sampler()
         self.context_tokens = context_tokens
         self.requests: dict[str, Request] = {}

@@ -11,13 +11,12 @@ from windowtax.store.kv import Extent, KVStore
 
 
 class Runner:
-    """Holds the decoder and the KV store. context_tokens: the window that RoPE tables are made for."""
+    """Holds the decoder and the KV store."""
 
-    def __init__(self, decoder: Decoder, cache: CacheManager, device: torch.device, context_tokens: int) -> None:
+    def __init__(self, decoder: Decoder, cache: CacheManager, device: torch.device) -> None:
         self.decoder = decoder
         self.cache = cache
         self.device = device
-        self.context_tokens = context_tokens
         self.store = KVStore(cache.layout, cache.num_blocks, device)
 
     def run(self, step: Step) -> Tensor:
@@ -37,7 +36,8 @@ class Runner:
             positions += range(chunk.start, chunk.end)
             for group, table in enumerate(self.cache.tables(chunk.sequence.sequence_id)):
                 slots[group] += table.slots(chunk.start, chunk.num_tokens, self.cache.layout.block_size)
-            sequences.append(SequenceRows(slice(first_row, len(token_ids)), chunk.start, self._extents(chunk)))
+            rows = slice(first_row, len(token_ids))
+            sequences.append(SequenceRows(rows, chunk.start, chunk.sequence.max_tokens, self._extents(chunk)))
             if chunk.samples:
                 sampled.append(len(token_ids) - 1)
         return StepInputs(
@@ -47,7 +47,6 @@ class Runner:
             sequences=tuple(sequences),
             sampled_rows=self._tensor(sampled),
             store=self.store,
-            context_tokens=self.context_tokens,
         )
 
     def _extents(self, chunk: Chunk) -> tuple[Extent, ...]:

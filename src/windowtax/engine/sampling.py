@@ -53,6 +53,7 @@ def _whole(name: str, value: object, at_least: int, wanted: str, below: float = 
 
 
 def _number(name: str, value: object, at_least: float, at_most: float, wanted: str) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not at_least <= value <= at_most:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadInput(f"{name} is {value!r}.", f"Give {wanted}.")
+    if not math.isfinite(value) or not at_least <= value <= at_most:
         raise BadInput(f"{name} is {value!r}.", f"Give {wanted}.")

@@ -60,6 +60,7 @@ def _single_digits() -> PreTokenizer:
 _LLAMA3_SPEC = ByteLevelSpec(_split(_LLAMA3), ignore_merges=True, add_bos=True)
 _SPECS = {
     "gpt-2": ByteLevelSpec(_gpt2),
+    "phi-2": ByteLevelSpec(_gpt2),
     "smollm": ByteLevelSpec(_single_digits),
     "starcoder": ByteLevelSpec(_single_digits),
     "refact": ByteLevelSpec(_single_digits),

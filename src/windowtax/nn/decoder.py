@@ -12,6 +12,7 @@ from windowtax.nn.attention.base import ATTENTION
 from windowtax.nn.inputs import StepInputs
 from windowtax.nn.mlp import GatedLayer
 from windowtax.ops.elementwise import rms_norm
+from windowtax.ops.linear import linear
 from windowtax.spec.attention.softmax import QkNorm, SoftmaxAttention
 from windowtax.spec.mlp import GatedMlp
 from windowtax.spec.model import LayerSpec, ModelSpec, NormPlacement
@@ -76,7 +77,7 @@ class Decoder:
         for layer in self.layers:
             hidden = layer.forward(hidden, inputs)
         hidden = rms_norm(hidden[inputs.sampled_rows], self.norm, self.spec.norm_eps)
-        logits = functional.linear(hidden, self.head, self.head_bias).float()
+        logits = linear(hidden, self.head, self.head_bias).float()
         cap = self.spec.logit_softcap
         return logits if cap is None else cap * torch.tanh(logits / cap)
 

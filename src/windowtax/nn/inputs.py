@@ -1,12 +1,13 @@
 """What one step puts into the model besides token ids: positions, slots to write, extents to read."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from windowtax.ops.elementwise import rope_angles
-from windowtax.spec.rope.base import Rope
+from windowtax.spec.rope.base import Rope, RopeTable
 from windowtax.store.kv import Extent, KVStore
 
 
@@ -14,11 +15,14 @@ from windowtax.store.kv import Extent, KVStore
 class SequenceRows:
     """One sequence's part of the step: rows `rows` of the batch hold its tokens from position `start` on.
 
-    extents: per layer group, where its held tokens lie, the ones of this step included.
+    context_tokens: the longest that the sequence can become; scalings that depend on the length are made for it, so
+    its tokens do not depend on what else the engine serves. extents: per layer group, where its held tokens lie, the
+    ones of this step included.
     """
 
     rows: slice
     start: int
+    context_tokens: int
     extents: tuple[Extent, ...]
 
     @property
@@ -32,7 +36,6 @@ class StepInputs:
     """T tokens of several sequences, one after the other.
 
     token_ids, positions [T]; slots: per group, the pool slots [T] to write; sampled_rows: whose logits are wanted.
-    context_tokens: the window that RoPE tables are made for.
     """
 
     token_ids: Tensor
@@ -41,14 +44,26 @@ class StepInputs:
     sequences: tuple[SequenceRows, ...]
     sampled_rows: Tensor
     store: KVStore
-    context_tokens: int
     _rotations: dict[Rope, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def rotation(self, rope: Rope) -> tuple[Tensor, Tensor]:
         """cos and sin [T, 1, rotary_dim / 2] for these positions, made once per step for each distinct RoPE."""
         if rope not in self._rotations:
-            table = rope.table(self.context_tokens)
-            inv_freq = torch.tensor(table.inv_freq, dtype=torch.float32, device=self.positions.device)
-            angles = rope_angles(self.positions, inv_freq)[:, None, :]
-            self._rotations[rope] = angles.cos() * table.attention_factor, angles.sin() * table.attention_factor
+            tables = [_table(rope, rows.context_tokens) for rows in self.sequences]
+            if len(set(tables)) == 1:
+                self._rotations[rope] = _turns(self.positions, tables[0])
+            else:
+                turns = [_turns(self.positions[r.rows], table) for r, table in zip(self.sequences, tables, strict=True)]
+                self._rotations[rope] = torch.cat([cos for cos, _ in turns]), torch.cat([sin for _, sin in turns])
         return self._rotations[rope]
+
+
+@lru_cache(maxsize=4096)
+def _table(rope: Rope, context_tokens: int) -> RopeTable:
+    return rope.table(context_tokens)
+
+
+def _turns(positions: Tensor, table: RopeTable) -> tuple[Tensor, Tensor]:
+    inv_freq = torch.tensor(table.inv_freq, dtype=torch.float32, device=positions.device)
+    angles = rope_angles(positions, inv_freq)[:, None, :]
+    return angles.cos() * table.attention_factor, angles.sin() * table.attention_factor

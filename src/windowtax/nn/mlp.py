@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
 from windowtax.ops.elementwise import gated
+from windowtax.ops.linear import linear
 from windowtax.spec.mlp import GatedMlp
 
 
@@ -22,5 +22,5 @@ class GatedLayer:
 
     def forward(self, hidden: Tensor) -> Tensor:
         """hidden [T, hidden_size] -> [T, hidden_size]."""
-        inner = gated(functional.linear(hidden, self.gate_up, self.gate_up_bias), self.activation)
-        return functional.linear(inner, self.down, self.down_bias)
+        inner = gated(linear(hidden, self.gate_up, self.gate_up_bias), self.activation)
+        return linear(inner, self.down, self.down_bias)

@@ -8,7 +8,8 @@ from torch import Tensor
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """x / rms(x) * weight over the last dimension (Zhang and Sennrich 2019, arXiv 1910.07467). weight in float32."""
     wide = x.float()
-    return functional.rms_norm(wide, weight.shape, weight, eps).to(x.dtype)
+    inverse = wide.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
+    return (wide * inverse).mul_(weight).to(x.dtype)
 
 
 def rope_angles(positions: Tensor, inv_freq: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class WeightScheme:
         if not self.scale_bits:
             return f"all weights in {self.element.name}"
         scale = f"one {self.scale_bits}-bit scale per {f'{self.group} numbers' if self.group else 'row'}"
-        return f"layer matrices in {self.element.name} with {scale}; embedding, head, router and norms in {BF16.name}"
+        return f"layers in {self.element.name}, {scale}; embedding, head, norms in {self.kept.name}"
 
 
 SCHEMES = {

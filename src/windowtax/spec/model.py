@@ -20,6 +20,8 @@ class NormPlacement(StrEnum):
     """Before attention and before the MLP (Llama)."""
     SANDWICH = "sandwich"
     """Before and after both (Gemma 2 and 3)."""
+    PARALLEL = "parallel"
+    """One norm before both, which run side by side on what it gives (Cohere)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,7 @@ class LayerSpec:
 
     def weights(self, hidden_size: int) -> tuple[Weight, ...]:
         """Its parameter tensors: attention.*, mlp.*, and the norms."""
-        names = ["attention_norm", "mlp_norm"]
+        names = ["attention_norm"] if self.norms is NormPlacement.PARALLEL else ["attention_norm", "mlp_norm"]
         if self.norms is NormPlacement.SANDWICH:
             names += ["attention_post_norm", "mlp_post_norm"]
         return (

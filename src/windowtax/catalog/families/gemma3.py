@@ -7,19 +7,18 @@ The 4B and larger are multi-modal: their decoder's config is nested, and leaves 
 import math
 from dataclasses import replace
 
-from windowtax.base.errors import UnsupportedModel
 from windowtax.base.strict import StrictConfig
 from windowtax.catalog.family import FAMILIES, Family
 from windowtax.catalog.gguf import read_gguf_rope
-from windowtax.catalog.sizes import Sizes, read_gguf_sizes, read_layer_types, read_sizes
+from windowtax.catalog.layer_types import FULL, SLIDING, by_type, every, read_layer_types
+from windowtax.catalog.sizes import Sizes, read_gguf_sizes, read_sizes
 from windowtax.catalog.typed import optional_dict
-from windowtax.catalog.weight_names import GGUF_NAMES, HF_NAMES, Transform
+from windowtax.catalog.weight_names import GEMMA_GGUF_NAMES, GEMMA_HF_NAMES
 from windowtax.spec.attention.softmax import QkNorm
 from windowtax.spec.model import LayerSpec, ModelSpec, NormPlacement
-from windowtax.spec.rope import Rope, read_rope, read_rope_by_kind
+from windowtax.spec.rope import Rope, read_rope_by_kind
 from windowtax.spec.rope.none import NoScaling
 
-_FULL, _SLIDING = "full_attention", "sliding_attention"
 _PATTERN = 6
 _LOCAL_THETA, _GLOBAL_THETA = 1e4, 1e6
 _DEFAULTS = {
@@ -32,7 +31,6 @@ _DEFAULTS = {
     "hidden_act": "gelu_pytorch_tanh",
     "tie_word_embeddings": True,
 }
-_NORMS = ("attention_norm", "attention_post_norm", "mlp_norm", "mlp_post_norm", "attention.q_norm", "attention.k_norm")
 
 
 def read(config: StrictConfig) -> ModelSpec:
@@ -44,8 +42,9 @@ def read(config: StrictConfig) -> ModelSpec:
     config.expect("attn_logit_softcapping")
     config.expect("use_bidirectional_attention", False)
     return _build(
+        config,
         sizes,
-        kinds or _kinds(sizes.num_layers, pattern),
+        kinds or every(pattern, sizes.num_layers),
         _read_ropes(config, sizes),
         window=config.take("sliding_window", int),
         scale=config.take("query_pre_attn_scalar", float, 256.0) ** -0.5,
@@ -58,13 +57,14 @@ def read_gguf(metadata: StrictConfig) -> ModelSpec:
     sizes = read_gguf_sizes(metadata, "gelu_tanh")
     local_theta = metadata.take("rope.freq_base_swa", float, _LOCAL_THETA)
     ropes = {
-        _FULL: read_gguf_rope(metadata, sizes.head_dim, sizes.max_context_tokens, _GLOBAL_THETA),
-        _SLIDING: Rope(local_theta, sizes.head_dim, NoScaling()),
+        FULL: read_gguf_rope(metadata, sizes, _GLOBAL_THETA),
+        SLIDING: Rope(local_theta, sizes.head_dim, NoScaling()),
     }
     scalar = sizes.hidden_size / sizes.num_query_heads if sizes.num_layers == 62 else sizes.head_dim
     return _build(
+        metadata,
         sizes,
-        _kinds(sizes.num_layers, metadata.take("attention.sliding_window_pattern", int, _PATTERN)),
+        every(metadata.take("attention.sliding_window_pattern", int, _PATTERN), sizes.num_layers),
         ropes,
         window=metadata.take("attention.sliding_window", int),
         scale=scalar**-0.5,
@@ -72,33 +72,32 @@ def read_gguf(metadata: StrictConfig) -> ModelSpec:
     )
 
 
-def _kinds(num_layers: int, pattern: int) -> list[str]:
-    return [_SLIDING if (index + 1) % pattern else _FULL for index in range(num_layers)]
-
-
 def _read_ropes(config: StrictConfig, sizes: Sizes) -> dict[str, Rope]:
     """New configs give both RoPEs in one dict; in old ones `rope_scaling` belongs to the global layers alone."""
     local_theta = config.take("rope_local_base_freq", float, _LOCAL_THETA)
-    if _FULL in (optional_dict(config, "rope_parameters") or {}):
-        head_dims = {_FULL: sizes.head_dim, _SLIDING: sizes.head_dim}
+    if FULL in (optional_dict(config, "rope_parameters") or {}):
+        head_dims = {FULL: sizes.head_dim, SLIDING: sizes.head_dim}
         return read_rope_by_kind(config, head_dims=head_dims, max_context_tokens=sizes.max_context_tokens)
-    rope = read_rope(
-        config,
-        head_dim=sizes.head_dim,
-        max_context_tokens=sizes.max_context_tokens,
-        default_theta=_GLOBAL_THETA,
-    )
-    return {_FULL: rope, _SLIDING: Rope(local_theta, sizes.head_dim, NoScaling())}
+    rope = sizes.rope(config, theta=_GLOBAL_THETA)
+    return {FULL: rope, SLIDING: Rope(local_theta, sizes.head_dim, NoScaling())}
 
 
 def _build(
-    sizes: Sizes, kinds: list[str], ropes: dict[str, Rope], *, window: int, scale: float, softcap: float | None
+    config: StrictConfig,
+    sizes: Sizes,
+    kinds: list[str],
+    ropes: dict[str, Rope],
+    *,
+    window: int,
+    scale: float,
+    softcap: float | None,
 ) -> ModelSpec:
-    if unknown := sorted(set(kinds) - set(ropes)):
-        raise UnsupportedModel(f"Gemma 3 has no layers of type {', '.join(unknown)}.")
     full = {kind: replace(sizes.attention(rope, qk_norm=QkNorm.PER_HEAD), scale=scale) for kind, rope in ropes.items()}
-    attention = {_FULL: full[_FULL], _SLIDING: sizes.windowed(full[_SLIDING], window)}
-    layers = [LayerSpec(attention=attention[kind], mlp=sizes.mlp, norms=NormPlacement.SANDWICH) for kind in kinds]
+    attention = {FULL: full[FULL], SLIDING: sizes.windowed(full[SLIDING], window)}
+    layers = [
+        LayerSpec(attention=kind, mlp=sizes.mlp, norms=NormPlacement.SANDWICH)
+        for kind in by_type(config, kinds, attention)
+    ]
     return replace(
         sizes.model("gemma3", layers),
         norm_unit_offset=True,
@@ -107,12 +106,6 @@ def _build(
     )
 
 
-SANDWICH_HF = {
-    "attention_post_norm": "post_attention_layernorm.weight",
-    "mlp_norm": "pre_feedforward_layernorm.weight",
-    "mlp_post_norm": "post_feedforward_layernorm.weight",
-}
-
 FAMILIES.register("gemma3")(
     Family(
         name="gemma3",
@@ -120,18 +113,10 @@ FAMILIES.register("gemma3")(
         runs=True,
         reader=read,
         ignorable={"cache_implementation": "which cache class transformers takes by default"},
-        hf_names=replace(HF_NAMES, layer={**HF_NAMES.layer, **SANDWICH_HF}),
+        hf_names=GEMMA_HF_NAMES,
         nested_prefix="language_model.",
         gguf_architectures=("gemma3",),
         gguf_reader=read_gguf,
-        gguf_names=replace(
-            GGUF_NAMES,
-            layer={
-                **GGUF_NAMES.layer,
-                "attention_post_norm": "post_attention_norm.weight",
-                "mlp_post_norm": "post_ffw_norm.weight",
-            },
-            transforms=dict.fromkeys((*_NORMS, "norm"), Transform.MINUS_ONE),
-        ),
+        gguf_names=GEMMA_GGUF_NAMES,
     )
 )

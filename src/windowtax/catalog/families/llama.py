@@ -13,14 +13,13 @@ from windowtax.catalog.gguf import read_gguf_rope
 from windowtax.catalog.sizes import read_gguf_sizes, read_sizes
 from windowtax.catalog.weight_names import GGUF_NAMES, HF_NAMES, Transform
 from windowtax.spec.model import LayerSpec, ModelSpec
-from windowtax.spec.rope import read_rope
 
 
 def read(config: StrictConfig) -> ModelSpec:
     """attention_bias puts one on all four projections."""
     sizes = read_sizes(config)
     config.expect("rope_interleaved", False)
-    rope = read_rope(config, head_dim=sizes.head_dim, max_context_tokens=sizes.max_context_tokens)
+    rope = sizes.rope(config)
     bias = config.take("attention_bias", bool, False)
     attention = replace(sizes.attention(rope, qkv_bias=bias), output_bias=bias)
     mlp = replace(sizes.mlp, bias=config.take("mlp_bias", bool, False))
@@ -30,7 +29,7 @@ def read(config: StrictConfig) -> ModelSpec:
 def read_gguf(metadata: StrictConfig) -> ModelSpec:
     """No biases: GGUF metadata names none, and a file that holds some is refused for its tensors."""
     sizes = read_gguf_sizes(metadata)
-    rope = read_gguf_rope(metadata, sizes.head_dim, sizes.max_context_tokens)
+    rope = read_gguf_rope(metadata, sizes)
     layer = LayerSpec(attention=sizes.attention(rope), mlp=sizes.mlp)
     return sizes.model("llama", [layer] * sizes.num_layers)
 

@@ -9,7 +9,6 @@ from windowtax.catalog.family import FAMILIES, Family
 from windowtax.catalog.sizes import read_sizes
 from windowtax.catalog.weight_names import HF_NAMES
 from windowtax.spec.model import LayerSpec, ModelSpec
-from windowtax.spec.rope import read_rope
 
 
 def read(config: StrictConfig) -> ModelSpec:
@@ -17,7 +16,7 @@ def read(config: StrictConfig) -> ModelSpec:
     sizes = read_sizes(config)
     if "sliding_window" not in config:
         raise BadInput(f"{config.source}: 'sliding_window' is missing.", "Write a number of tokens, or null for none.")
-    rope = read_rope(config, head_dim=sizes.head_dim, max_context_tokens=sizes.max_context_tokens)
+    rope = sizes.rope(config)
     attention = sizes.windowed(sizes.attention(rope), config.take_optional("sliding_window", int))
     return sizes.model("mistral", [LayerSpec(attention=attention, mlp=sizes.mlp)] * sizes.num_layers)
 

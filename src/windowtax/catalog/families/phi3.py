@@ -26,7 +26,7 @@ def read(config: StrictConfig) -> ModelSpec:
     scaling = optional_dict(config, "rope_scaling")
     if scaling and "yarn" in (scaling.get("type"), scaling.get("rope_type")):
         raise UnsupportedModel(f"{config.source}: Phi-3's 'yarn' of early 2024 is LongRoPE under a wrong name.")
-    rope = read_rope(config, head_dim=sizes.head_dim, max_context_tokens=sizes.max_context_tokens)
+    rope = sizes.rope(config)
     return _build(sizes, rope, config.take_optional("sliding_window", int))
 
 

@@ -7,14 +7,13 @@ from windowtax.catalog.qwen_window import read_window_layers
 from windowtax.catalog.sizes import read_gguf_sizes, read_sizes
 from windowtax.catalog.weight_names import GGUF_NAMES, HF_NAMES
 from windowtax.spec.model import LayerSpec, ModelSpec
-from windowtax.spec.rope import read_rope
 
 
 def read(config: StrictConfig) -> ModelSpec:
     """The window, where one is used at all, slides over some of the layers only."""
     sizes = read_sizes(config)
     config.expect("use_mrope", False)
-    rope = read_rope(config, head_dim=sizes.head_dim, max_context_tokens=sizes.max_context_tokens)
+    rope = sizes.rope(config)
     full = sizes.attention(rope, qkv_bias=True)
     windows = read_window_layers(config, sizes.num_layers)
     return sizes.model("qwen2", [LayerSpec(attention=sizes.windowed(full, w), mlp=sizes.mlp) for w in windows])
@@ -23,7 +22,7 @@ def read(config: StrictConfig) -> ModelSpec:
 def read_gguf(metadata: StrictConfig) -> ModelSpec:
     """Full attention everywhere: llama.cpp knows no window for this architecture."""
     sizes = read_gguf_sizes(metadata)
-    rope = read_gguf_rope(metadata, sizes.head_dim, sizes.max_context_tokens)
+    rope = read_gguf_rope(metadata, sizes)
     layer = LayerSpec(attention=sizes.attention(rope, qkv_bias=True), mlp=sizes.mlp)
     return sizes.model("qwen2", [layer] * sizes.num_layers)
 

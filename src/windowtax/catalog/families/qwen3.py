@@ -10,13 +10,12 @@ from windowtax.catalog.sizes import read_gguf_sizes, read_sizes
 from windowtax.catalog.weight_names import GGUF_NAMES, HF_NAMES
 from windowtax.spec.attention.softmax import QkNorm
 from windowtax.spec.model import LayerSpec, ModelSpec
-from windowtax.spec.rope import read_rope
 
 
 def read(config: StrictConfig) -> ModelSpec:
     """head_dim is 128 where the config names none (transformers, Qwen3Config), whatever hidden_size / heads is."""
     sizes = read_sizes(config, {"head_dim": 128})
-    rope = read_rope(config, head_dim=sizes.head_dim, max_context_tokens=sizes.max_context_tokens)
+    rope = sizes.rope(config)
     bias = config.take("attention_bias", bool, False)
     full = replace(sizes.attention(rope, qkv_bias=bias, qk_norm=QkNorm.PER_HEAD), output_bias=bias)
     windows = read_window_layers(config, sizes.num_layers)
@@ -26,7 +25,7 @@ def read(config: StrictConfig) -> ModelSpec:
 def read_gguf(metadata: StrictConfig) -> ModelSpec:
     """Full attention everywhere: llama.cpp knows no window for this architecture."""
     sizes = read_gguf_sizes(metadata)
-    rope = read_gguf_rope(metadata, sizes.head_dim, sizes.max_context_tokens)
+    rope = read_gguf_rope(metadata, sizes)
     layer = LayerSpec(attention=sizes.attention(rope, qk_norm=QkNorm.PER_HEAD), mlp=sizes.mlp)
     return sizes.model("qwen3", [layer] * sizes.num_layers)
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
 from windowtax.nn.attention.base import Attention
 from windowtax.nn.inputs import SequenceRows, StepInputs
 from windowtax.ops.attention import attend, merge
 from windowtax.ops.elementwise import rms_norm, rotate
+from windowtax.ops.linear import linear
 from windowtax.spec.attention.base import AttentionKind
 from windowtax.spec.attention.softmax import QkNorm, SoftmaxAttention
 
@@ -54,11 +54,11 @@ class SoftmaxLayer(Attention):
         inputs.store.write(self.layer, "k", slots, k)
         inputs.store.write(self.layer, "v", slots, v)
         mixed = torch.cat([self._attend(q[rows.rows], rows, inputs) for rows in inputs.sequences])
-        return functional.linear(mixed.flatten(1), self.output, self.output_bias)
+        return linear(mixed.flatten(1), self.output, self.output_bias)
 
     def _project(self, hidden: Tensor, inputs: StepInputs) -> tuple[Tensor, Tensor, Tensor]:
         spec = self.spec
-        heads = functional.linear(hidden, self.qkv, self.qkv_bias)
+        heads = linear(hidden, self.qkv, self.qkv_bias)
         sizes = [spec.num_query_heads * spec.head_dim, spec.num_kv_heads * spec.head_dim]
         q, k, v = heads.split([*sizes, spec.num_kv_heads * spec.v_head_dim], dim=-1)
         q, k = self._normalise(q, k)

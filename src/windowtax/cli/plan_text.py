@@ -1,0 +1,181 @@
+"""How plans look in a terminal."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from windowtax.base.units import format_bytes, format_seconds, format_tokens, format_usd
+from windowtax.plan.explain import derivation
+from windowtax.plan.plan import Plan
+from windowtax.plan.report import Section, choices_table, headline, sections
+from windowtax.plan.sweep import bar
+
+_WARNING_WIDTH_MARGIN = 2
+
+
+def print_plan(console: Console, plan: Plan) -> None:
+    """The whole plan: a heading, its sections, the table of rank counts, and what must be known before using it."""
+    console.print(Text(headline(plan), style="bold"))
+    for section in sections(plan):
+        console.print(_section_table(section))
+    if len(plan.choices) > 1:
+        console.print(_heading("Ranks per group (* is the one taken)"))
+        console.print(Padding(_plain_table(choices_table(plan), right_from=0), (0, 0, 0, 2)))
+    _print_warnings(console, [plan])
+
+
+def _heading(title: str) -> Text:
+    return Text(f"\n{title}", style="bold cyan")
+
+
+def _section_table(section: Section) -> Table:
+    table = Table(
+        box=None,
+        show_header=False,
+        expand=True,
+        padding=(0, 1, 0, 1),
+        title=_heading(section.title),
+        title_justify="left",
+    )
+    table.add_column(width=22, no_wrap=True)
+    table.add_column(width=22, no_wrap=True, justify="right")
+    table.add_column(ratio=1)
+    table.add_column(width=9, style="dim")
+    for row in section.rows:
+        table.add_row(Text(row.label), Text(row.value, style="bold"), Text(row.note), Text(row.basis))
+    return table
+
+
+def _plain_table(lines: Sequence[tuple[str, ...]], right_from: int = 1) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for index, name in enumerate(lines[0]):
+        table.add_column(Text(name, style="dim"), justify="right" if index >= right_from else "left", no_wrap=True)
+    for line in lines[1:]:
+        table.add_row(*(Text(cell) for cell in line))
+    return table
+
+
+def _print_warnings(console: Console, plans: Sequence[Plan]) -> None:
+    found = list(dict.fromkeys(warning for plan in plans for warning in plan.warnings))
+    if found:
+        console.print(_heading("Note"))
+    for warning in found:
+        console.print(Padding(Text(warning), (0, 0, 0, _WARNING_WIDTH_MARGIN)))
+
+
+def print_derivation(console: Console, plan: Plan) -> None:
+    """Every step: the formula, the numbers put in, the result, and where it comes from."""
+    console.print(Text(headline(plan), style="bold"))
+    for step in derivation(plan):
+        line = Text("\n")
+        line.append(step.name, style="bold cyan")
+        line.append(" = ")
+        line.append(step.result, style="bold")
+        line.append(f"   [{step.basis}]", style="dim")
+        console.print(line)
+        for part in (step.formula and f"= {step.formula}", step.numbers and f"= {step.numbers}"):
+            if part:
+                console.print(Padding(Text(part), (0, 0, 0, 4)))
+        if step.source:
+            console.print(Padding(Text(step.source, style="dim"), (0, 0, 0, 4)))
+    _print_warnings(console, [plan])
+
+
+def print_comparison(console: Console, plans: Sequence[Plan]) -> None:
+    """Plans side by side, one column each; all figures derived from the configs and the named hardware."""
+    first = plans[0]
+    console.print(
+        Text(
+            f"{format_tokens(first.workload.context_tokens)} tokens of context, {first.workload.users:,} "
+            f"user{'s' if first.workload.users > 1 else ''}, {first.hardware.title}, cache {first.dtype.name}",
+            style="bold",
+        )
+    )
+    console.print(_plain_table(_comparison_lines(plans)))
+    _print_warnings(console, plans)
+
+
+def _comparison_lines(plans: Sequence[Plan]) -> list[tuple[str, ...]]:
+    columns = [_comparison_column(plan) for plan in plans]
+    labels = list(columns[0])
+    return [
+        ("", *(plan.spec.name for plan in plans)),
+        *((label, *(column[label] for column in columns)) for label in labels),
+    ]
+
+
+def _comparison_column(plan: Plan) -> dict[str, str]:
+    times, costs, fit, layout = plan.times, plan.costs, plan.fit, plan.layout
+    total = layout.bytes_for(plan.workload.context_tokens)
+    longest = fit.budget.longest_context_tokens
+    return {
+        "parameters": f"{plan.spec.total_parameters / 1e9:,.2f} B",
+        "active per token": f"{plan.spec.active_parameters / 1e9:,.2f} B",
+        "window claimed": f"{plan.spec.max_context_tokens:,}",
+        "weights": f"{format_bytes(plan.weights.resident)} {plan.scheme.name}",
+        "cache per further token": f"{layout.growth_bytes_per_token:,} B",
+        "cache of windows": format_bytes(layout.window_bytes) if layout.window_bytes else "-",
+        "cache of one user": format_bytes(total),
+        "the same, bytes": f"{total:,}",
+        "accelerators": f"{fit.deployment.accelerators:,}" + ("" if fit.fits else " do not hold it"),
+        "most users": f"{fit.most_users:,}",
+        "longest context": "unbounded" if longest is None else f"{longest:,}",
+        "TTFT, alone": format_seconds(times.ttft.overlap_s) if times else "-",
+        "TPOT": format_seconds(times.tpot.overlap_s) if times else "-",
+        "reads of it: cache": f"{times.cache_share:.0%}" if times else "-",
+        "all accelerators": f"{format_usd(costs.usd_per_hour)}/h" if costs else "-",
+        "holding one window": f"{format_usd(costs.usd_per_user_hour)}/h" if costs else "-",
+        "one call": format_usd(costs.bill.total_usd) if costs else "-",
+    }
+
+
+def print_sweep(console: Console, plans: Sequence[Plan]) -> None:
+    """The sweep as aligned bars, in proportion: the longest bar of a column is its largest figure."""
+    first = plans[0]
+    users = f"{first.workload.users:,} user{'s' if first.workload.users > 1 else ''}"
+    title = f"{first.spec.name} on {first.hardware.title}, {users}, cache {first.dtype.name}, weights {first.scheme.name}"
+    console.print(Text(title, style="bold"))
+    caches = [plan.layout.bytes_for(plan.workload.context_tokens) for plan in plans]
+    ttfts = [plan.times.ttft.overlap_s if plan.times else 0.0 for plan in plans]
+    width = max(8, min(30, (console.width - 76) // 2))
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for name in ("context", "x", "cache"):
+        table.add_column(Text(name, style="dim"), justify="right", no_wrap=True)
+    table.add_column("", width=width, no_wrap=True)
+    table.add_column(Text("TTFT", style="dim"), justify="right", no_wrap=True)
+    table.add_column("", width=width, no_wrap=True)
+    for name in ("TPOT", "window/h", "call"):
+        table.add_column(Text(name, style="dim"), justify="right", no_wrap=True)
+    for plan, cache, ttft in zip(plans, caches, ttfts, strict=True):
+        table.add_row(
+            format_tokens(plan.workload.context_tokens),
+            f"{plan.fit.deployment.accelerators:,}",
+            format_bytes(cache),
+            Text(bar(cache, max(caches), width), style="cyan"),
+            format_seconds(ttft) if ttft else "does not fit",
+            Text(bar(ttft, max(ttfts), width), style="magenta"),
+            format_seconds(plan.times.tpot.overlap_s) if plan.times else "-",
+            format_usd(plan.costs.usd_per_user_hour) if plan.costs else "-",
+            format_usd(plan.costs.bill.total_usd) if plan.costs else "-",
+        )
+    console.print(table)
+    legend = (
+        "x: accelerators. cache: of one user. TTFT alone; TPOT of all users together, windows full. window/h: dollars to hold one window for "
+        "an hour beside as many as fit. call: dollars while the machines are busy. All derived; `windowtax plan` shows "
+        "the basis of each figure."
+    )
+    console.print(Text(legend, style="dim"))
+    console.print()
+    _print_sweep_warning(console, plans)
+
+
+def _print_sweep_warning(console: Console, plans: Sequence[Plan]) -> None:
+    limit = plans[0].spec.max_context_tokens
+    if any(plan.workload.context_tokens > limit for plan in plans):
+        text = f"Beyond {limit:,} tokens this is arithmetic only: the model was not trained for it."
+        console.print(Text(text))
+    if any(not plan.fit.fits for plan in plans):
+        console.print(Text("Some windows do not fit; `windowtax plan` at that length says what is missing."))

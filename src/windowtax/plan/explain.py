@@ -1,0 +1,215 @@
+"""The derivation: for each figure of a plan the formula, the numbers put in, the result and where they come from."""
+
+from dataclasses import dataclass
+
+from windowtax.base.sourced import Basis, Sourced
+from windowtax.base.units import format_exact_bytes, format_rate, format_seconds, format_usd
+from windowtax.plan.plan import Plan
+from windowtax.spec.attention.softmax import SoftmaxAttention
+from windowtax.spec.cache import LayerGroup
+
+DERIVED = str(Basis.DERIVED)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of a derivation. source: where the formula or the figure comes from."""
+
+    name: str
+    formula: str
+    numbers: str
+    result: str
+    basis: str
+    source: str
+
+
+def derivation(plan: Plan) -> tuple[Step, ...]:
+    """Every step from the config and the data sheet to the dollars, in order."""
+    steps = [*_cache_steps(plan), *_memory_steps(plan), *_hardware_steps(plan)]
+    if plan.times is not None:
+        steps += _time_steps(plan)
+    if plan.costs is not None:
+        steps += _cost_steps(plan)
+    return tuple(steps)
+
+
+def _cache_steps(plan: Plan) -> list[Step]:
+    layout, context = plan.layout, plan.workload.context_tokens
+    steps = [_group_step(plan, index, group) for index, group in enumerate(layout.groups)]
+    terms = [f"{group.token_bytes:,} x {group.cache.peak_tokens(context):,}" for group in layout.groups]
+    states = f" + {layout.state_bytes:,}" if layout.state_bytes else ""
+    steps.append(
+        Step(
+            "cache of one user",
+            "sum over groups of bytes per token x tokens kept, + states",
+            " + ".join(terms) + states,
+            format_exact_bytes(layout.bytes_for(context)),
+            DERIVED,
+            "CacheLayout.bytes_for",
+        )
+    )
+    chunk, block = plan.sizing.chunk_tokens, layout.block_size
+    steps.append(
+        Step(
+            "cache of one user, allocated",
+            "blocks of each group x bytes of a block",
+            ", ".join(f"{count:,} blocks" for count in layout.peak_blocks(context, chunk)) + f" of {block} tokens",
+            format_exact_bytes(layout.pool_bytes_for(context, chunk)),
+            DERIVED,
+            f"CacheLayout.pool_bytes_for; a window keeps window - 1 + a chunk of {chunk:,} tokens while it is filled",
+        )
+    )
+    return steps
+
+
+def _group_step(plan: Plan, index: int, group: LayerGroup) -> Step:
+    kind = plan.spec.layers[group.layers[0]].attention
+    planes = " + ".join(f"{plane.name} {' x '.join(map(str, plane.shape))} x {plane.bits} bit" for plane in group.cache.planes)
+    name = kind.kind
+    if isinstance(kind, SoftmaxAttention) and kind.window:
+        name += f", the last {kind.window:,} tokens"
+    if isinstance(kind, SoftmaxAttention) and kind.chunk:
+        name += f", chunks of {kind.chunk:,} tokens"
+    return Step(
+        f"bytes per token, group {index + 1}",
+        "layers x sum of planes",
+        f"{len(group.layers)} {name} layers x ({planes})",
+        f"{group.token_bytes:,} B",
+        DERIVED,
+        f"{plan.spec.family} config; cache dtype {plan.dtype.name}: {plan.dtype.note}",
+    )
+
+
+def _memory_steps(plan: Plan) -> list[Step]:
+    spec, budget, deployment = plan.spec, plan.fit.budget, plan.fit.deployment
+    room = budget.usable_bytes - budget.weights_bytes - budget.activations_bytes
+    return [
+        Step(
+            "weights",
+            "sum over tensors of numbers x bits / 8, + scales",
+            f"{spec.total_parameters:,} parameters; {plan.scheme.note}",
+            format_exact_bytes(plan.weights.resident),
+            DERIVED,
+            "ModelSpec.weights",
+        ),
+        Step(
+            "weights of one accelerator",
+            "attention heads, MLP matrices, embedding and head split over ranks; norms on each",
+            f"{deployment.tensor_parallel} ranks, {deployment.pipeline_stages} stages",
+            format_exact_bytes(budget.weights_bytes),
+            DERIVED,
+            "Shoeybi 2019, arXiv 1909.08053",
+        ),
+        Step(
+            "activations",
+            "chunk x (2 hidden + outputs of the widest part) x 2 B + users x vocabulary x 4 B",
+            f"chunk {plan.sizing.chunk_tokens:,}, hidden {spec.hidden_size:,}, vocabulary {spec.vocab_size:,}",
+            format_exact_bytes(budget.activations_bytes),
+            DERIVED,
+            "upper bound: not divided by the ranks",
+        ),
+        Step(
+            "room for cache",
+            "usable - weights - activations",
+            f"{budget.usable_bytes:,} - {budget.weights_bytes:,} - {budget.activations_bytes:,}",
+            format_exact_bytes(room) if room >= 0 else f"-{format_exact_bytes(-room)}",
+            DERIVED,
+            "",
+        ),
+        Step(
+            "most users",
+            "groups x room / cache of one user on one accelerator",
+            f"{deployment.replicas} x {room:,} / {budget.cache_bytes_per_user:,}",
+            f"{plan.fit.most_users:,}",
+            DERIVED,
+            "rounded down",
+        ),
+    ]
+
+
+def _hardware_steps(plan: Plan) -> list[Step]:
+    hardware = plan.hardware
+    element = hardware.compute_element(plan.scheme.compute)
+    figures = [
+        ("memory", format_exact_bytes(int(hardware.memory_bytes.value)), hardware.memory_bytes),
+        ("usable share", f"{hardware.usable_memory.value:g}", hardware.usable_memory),
+        ("bandwidth BW", format_rate(hardware.read_bytes_per_s.value, "B/s"), hardware.read_bytes_per_s),
+        ("its efficiency eta_BW", f"{hardware.bandwidth_efficiency.value:g}", hardware.bandwidth_efficiency),
+        (f"compute C, {element}", format_rate(hardware.peak_flops_per_s[element].value, "FLOP/s"), hardware.peak_flops_per_s[element]),
+        (f"its efficiency eta_C, {element}", f"{hardware.compute_efficiency[element].value:g}", hardware.compute_efficiency[element]),
+        ("overhead per layer and step", format_seconds(hardware.layer_overhead_s.value), hardware.layer_overhead_s),
+    ]
+    if hardware.link_bytes_per_s is not None and plan.fit.deployment.tensor_parallel > 1:
+        figures.append(("link", format_rate(hardware.link_bytes_per_s.value, "B/s"), hardware.link_bytes_per_s))
+    if hardware.usd_per_hour is not None:
+        figures.append(("price", f"{format_usd(hardware.usd_per_hour.value)}/h", hardware.usd_per_hour))
+    return [_figure_step(name, value, figure) for name, value, figure in figures]
+
+
+def _figure_step(name: str, value: str, figure: Sourced) -> Step:
+    return Step(name, "", "", value, str(figure.basis), f"{figure.source} ({figure.date})")
+
+
+def _time_steps(plan: Plan) -> list[Step]:
+    times, workload, users = plan.times, plan.workload, plan.fit.budget.users
+    assert times is not None
+    hardware, ttft, tpot = plan.hardware, times.ttft, times.tpot
+    cache = plan.rank.layout.read_bytes(workload.context_tokens)
+    computed = workload.prompt_tokens - workload.cached_tokens
+    return [
+        Step(
+            "TTFT",
+            "max(bytes / (eta_BW BW), FLOPs / (eta_C C)) + link + overhead, per rank",
+            f"{computed:,} tokens: {ttft.bytes:,.0f} B in {format_seconds(ttft.memory_s)}, {ttft.flops:.3e} FLOP in "
+            f"{format_seconds(ttft.compute_s)}, link {format_seconds(ttft.link_s)}, "
+            f"overhead {format_seconds(ttft.overhead_s)}",
+            format_seconds(ttft.overlap_s),
+            DERIVED,
+            "roofline; matrices at eta_C of their type, attention scores in 16 bits; the sum is the other bound",
+        ),
+        Step(
+            "TPOT",
+            "max((weights read + users x cache read) / (eta_BW BW), FLOPs / (eta_C C)) + link + overhead",
+            f"({plan.rank.weights.read(users):,.0f} + {users:,} x {cache:,}) B / "
+            f"{format_rate(hardware.achieved_bytes_per_s, 'B/s')} = {format_seconds(tpot.memory_s)}; "
+            f"{tpot.flops:.3e} FLOP in {format_seconds(tpot.compute_s)}; link {format_seconds(tpot.link_s)}; "
+            f"overhead {format_seconds(tpot.overhead_s)}",
+            format_seconds(tpot.overlap_s),
+            DERIVED,
+            "roofline; routed experts: those touched, N (1 - (1 - k/E)^users)",
+        ),
+        Step(
+            "TPOT, steady load",
+            "(decode steps + the other users' prefills) / decode steps",
+            f"{format_seconds(times.decode_s)} + {users - 1:,} x {format_seconds(ttft.overlap_s)} over "
+            f"{workload.output_tokens - 1:,} steps",
+            " - ".join(format_seconds(bound) for bound in times.loaded_tpot_s),
+            DERIVED,
+            "brackets NVIDIA NIM's Llama-70B FP8 table at 25 and 50 users",
+        ),
+    ]
+
+
+def _cost_steps(plan: Plan) -> list[Step]:
+    costs, times, price = plan.costs, plan.times, plan.hardware.usd_per_hour
+    assert costs is not None and times is not None and price is not None
+    group = plan.fit.deployment.accelerators // plan.fit.deployment.replicas
+    return [
+        Step(
+            "cost of a call",
+            "accelerators of the group x price / 3600 x (TTFT + decode / users of the group)",
+            f"{group} x {price.value:g} / 3600 x ({times.ttft.overlap_s:.4g} + {times.decode_s:.4g} / "
+            f"{plan.fit.budget.users:,})",
+            format_usd(costs.bill.total_usd),
+            DERIVED,
+            "while the machines are busy; waiting machines cost the same and are not on this bill",
+        ),
+        Step(
+            "holding one window for an hour",
+            "price of all accelerators / most users",
+            f"{costs.usd_per_hour:,.4g} / {plan.fit.most_users:,}",
+            f"{format_usd(costs.usd_per_user_hour)}/h",
+            DERIVED,
+            "the standing charge",
+        ),
+    ]
