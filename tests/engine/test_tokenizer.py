@@ -1,7 +1,6 @@
 """Tokenizers of GGUF files and folders against the goldens (tests/goldens/tokenize) and against transformers."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,14 @@ from tokenizers import AddedToken, decoders
 from tokenizers import Tokenizer as Backend
 from tokenizers.models import BPE
 
+from tests.goldens.tokenize.prompts import PROMPTS
+from tests.goldens.tokenize.witness import PATTERNS, PlainBpe, pieces
 from windowtax.base.errors import BadInput, UnsupportedModel
 from windowtax.engine.tokenizer import Tokenizer, load_tokenizer
 from windowtax.engine.tokenizer_pre import _SPECS, byte_level_spec
 from windowtax.hub import fetch
 
 GOLDENS = Path(__file__).parent.parent / "goldens" / "tokenize"
-sys.path.insert(0, str(GOLDENS))
-
-from cases import PROMPTS  # noqa: E402
-from witness import PATTERNS, PlainBpe, pieces  # noqa: E402
-
 REAL = ("smollm2-135m", "qwen2.5-coder-0.5b", "gemma-3-270m")
 ALPHABET = "".join(PlainBpe("gpt-2", [], [], ["-"]).spelling.values())
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
@@ -107,6 +103,19 @@ def test_a_sentencepiece_vocabulary_encodes_as_sentencepiece_does(tmp_path: Path
         assert tokenizer.decode(ids) == text.replace("▁", " "), prompt
     assert tokenizer.strips_first_space and not tokenizer.is_byte_level
     assert tokenizer.token_bytes(3 + 0xE4) == b"\xe4" and tokenizer.is_fallback_byte(3 + 0xE4)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma3"])
+def test_merges_are_in_the_order_of_transformers(tmp_path: Path, architecture: str) -> None:
+    from transformers.tokenization_utils_base import generate_merges
+
+    texts, scores, types = zip(*golden("llama-like")["pieces"], strict=True)
+    tokens = list(zip(texts, types, strict=True))
+    path = write_gguf(tmp_path / "m.gguf", "llama", tokens, architecture, scores=list(scores))
+    ids = {text: i for i, text in enumerate(texts)}
+    by = {"llama": dict(zip(texts, scores, strict=True)), "gemma3": {text: -i for text, i in ids.items()}}
+    found = json.loads(load_tokenizer(path).backend.to_str())["model"]["merges"]
+    assert [tuple(pair) for pair in found] == generate_merges(ids, by[architecture])
 
 
 @pytest.mark.parametrize("name", PATTERNS)
@@ -276,7 +285,7 @@ def test_a_folder_that_lacks_or_breaks_a_file(folder: Path) -> None:
     with pytest.raises(BadInput, match="does not exist"):
         load_tokenizer(folder / "no.gguf")
     (folder / "generation_config.json").write_text("{")
-    with pytest.raises(BadInput, match="generation_config.json is not JSON"):
+    with pytest.raises(BadInput, match=r"generation_config\.json is not JSON"):
         load_tokenizer(folder)
     (folder / "tokenizer.json").write_text("{")
     with pytest.raises(BadInput, match="cannot be read"):

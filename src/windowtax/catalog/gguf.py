@@ -64,16 +64,19 @@ def read_gguf_rope(metadata: StrictConfig, sizes: Sizes, theta: float = 1e4) -> 
 def check_tensors(family: Family, spec: ModelSpec, header: GgufHeader) -> None:
     """Raises BadInput or UnsupportedModel unless the file holds exactly the weights of the spec, in their shapes."""
     sources = family.gguf_weights(spec)
+    expected: dict[str, tuple[int, ...]] = {}
     for weight in spec.weights():
         source = sources[weight.name]
-        tensor = header.tensors.get(source.key)
+        # Of a fused tensor, the part that ends last says how many rows there are.
+        rows = max(source.rows[1] if source.rows else weight.shape[0], *expected.get(source.key, (0,))[:1])
+        expected[source.key] = (rows, *weight.shape[1:])
+    for key, shape in expected.items():
+        tensor = header.tensors.get(key)
         if tensor is None:
-            raise BadInput(
-                f"{header.path}: the tensor {source.key!r} is missing.", "The file may be one of several parts."
-            )
-        if source.rows is None and tensor.shape != weight.shape:
-            raise BadInput(f"{header.path}: {source.key!r} is {tensor.shape}, but the metadata says {weight.shape}.")
-    unknown = sorted(set(header.tensors) - {source.key for source in sources.values()} - set(_FACTOR_TENSORS))
+            raise BadInput(f"{header.path}: the tensor {key!r} is missing.", "The file may be one of several parts.")
+        if tensor.shape != shape:
+            raise BadInput(f"{header.path}: {key!r} is {tensor.shape}, but the metadata says {shape}.")
+    unknown = sorted(set(header.tensors) - set(expected) - set(_FACTOR_TENSORS))
     if unknown:
         raise UnsupportedModel(
             f"{header.path}: nobody reads {len(unknown)} tensors, such as {', '.join(unknown[:3])}.",

@@ -88,7 +88,7 @@ IGNORABLE_OUTER: dict[str, str] = {
 
 IGNORABLE_GGUF: dict[str, str] = {
     "vocab_size": "the rows of token_embd.weight say it",
-    "tensor_data_layout": "no value but the default was ever written",
+    "tensor_data_layout": "llama.cpp wrote one value only and reads none",
 }
 """Keys of GGUF metadata behind the architecture's prefix."""
 

@@ -87,8 +87,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_config(data: Mapping[str, Any], name: str, source: str = "") -> ModelSpec:
     """The spec that the contents of a config.json describe. source: shown in errors."""
-    config = decoder_config(data, source or name)
-    return config_family(data, source or name).read_config(config, name)
+    family = config_family(data, source or name)
+    return family.read_config(decoder_config(data, source or name), name)
 
 
 def read_gguf_file(path: Path) -> tuple[ModelSpec, GgufHeader]:
@@ -112,7 +112,8 @@ def config_family(data: Mapping[str, Any], source: str) -> Family:
     piece = missing_piece(words, {**data, **inner})
     if piece:
         raise UnsupportedModel(f"{source}: {words[0]} needs {piece}, which this version does not know yet.")
-    # The architecture decides: a model_type alone says little (Kimi K2 names DeepseekV3ForCausalLM).
+    # A model_type counts only where no architecture is named: that of a Llama with a classifier for a head is "llama".
+    words = words[: len(listed)] or words
     found = next((family for word in words for _, family in FAMILIES.items() if word in family.architectures), None)
     if found is None:
         raise UnsupportedModel(

@@ -6,7 +6,7 @@ from typing import Any
 
 from windowtax.base.errors import BadInput, UnsupportedModel
 from windowtax.base.strict import REQUIRED, StrictConfig
-from windowtax.catalog.typed import optional_dict
+from windowtax.catalog.weight_dtype import read_weight_dtype
 from windowtax.spec.attention.chunked import ChunkedAttention
 from windowtax.spec.attention.full import FullAttention
 from windowtax.spec.attention.sliding import SlidingAttention
@@ -16,8 +16,6 @@ from windowtax.spec.model import LayerSpec, ModelSpec
 from windowtax.spec.rope import Rope, read_rope
 
 ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
-_WEIGHT_DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
-_QUANTISED = {"fp8": "fp8", "mxfp4": "mxfp4"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +119,7 @@ def read_sizes(
         norm_eps=config.take(norm_eps_key, float, known.get(norm_eps_key, REQUIRED)),
         tie_embeddings=config.take("tie_word_embeddings", bool, known.get("tie_word_embeddings", False)),
         activation=_read_activation(config, known.get("hidden_act", REQUIRED)),
-        weight_dtype=_read_weight_dtype(config),
+        weight_dtype=read_weight_dtype(config),
     )
 
 
@@ -157,20 +155,3 @@ def _read_activation(config: StrictConfig, default: str) -> str:
             f"{config.source}: the activation is {name!r}; this version knows {', '.join(ACTIVATIONS)}."
         )
     return ACTIVATIONS[name]
-
-
-def _read_weight_dtype(config: StrictConfig) -> str:
-    """The element type of the published matrices; bf16 where the config does not say."""
-    names = [config.take_optional(key, str) for key in ("torch_dtype", "dtype")]
-    name = next((name for name in names if name is not None), "bfloat16")
-    if name not in _WEIGHT_DTYPES:
-        raise UnsupportedModel(f"{config.source}: weights of type {name!r} are not known here.")
-    quantised = optional_dict(config, "quantization_config")
-    if quantised is None:
-        return _WEIGHT_DTYPES[name]
-    method = quantised.get("quant_method")
-    if method not in _QUANTISED:
-        raise UnsupportedModel(
-            f"{config.source}: weights quantised by {method!r} are not known here; known: {', '.join(_QUANTISED)}."
-        )
-    return _QUANTISED[method]

@@ -120,7 +120,7 @@ GEMMA_HF_NAMES = replace(
         "mlp_post_norm": "post_feedforward_layernorm.weight",
     },
 )
-"""Gemma 2 and 3 in transformers. A trap: post_attention_layernorm comes after attention here, before the MLP in Llama."""
+"""Gemma 2 and 3 in transformers. A trap: post_attention_layernorm ends attention here; in Llama it begins the MLP."""
 
 _GEMMA_NORMS = ("attention_norm", "attention_post_norm", "mlp_norm", "mlp_post_norm", "norm")
 

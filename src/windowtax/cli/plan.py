@@ -20,8 +20,9 @@ from windowtax.cli import plan_text
 from windowtax.plan.contract import plan_json, plan_row
 from windowtax.plan.fit import DEFAULT_CHUNK_TOKENS
 from windowtax.plan.plan import Plan, PlanOptions, make_plan
-from windowtax.plan.sweep import at_context, parse_contexts, sweep as make_sweep
-from windowtax.plan.weights import CHECKPOINT, SCHEMES
+from windowtax.plan.schemes import CHECKPOINT, SCHEMES
+from windowtax.plan.sweep import at_context, parse_contexts
+from windowtax.plan.sweep import sweep as make_sweep
 from windowtax.spec.dtypes import CACHE_DTYPES
 from windowtax.spec.hardware import Hardware
 from windowtax.spec.model import ModelSpec
@@ -30,7 +31,9 @@ from windowtax.spec.workload import DEFAULT_OUTPUT_TOKENS, Workload
 
 PIPED_WIDTH = 100
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="A catalog name, a config.json, its folder, or a .gguf file.")]
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A catalog name, a config.json, its folder, or a .gguf file.")
+]
 Models = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Catalog names, config.json or .gguf files.")]
 Context = Annotated[str, typer.Option(help="The window, prompt and output together: 131072 or 128K.")]
 Contexts = Annotated[str, typer.Option(help="Windows: 4K..1M (each twice the last) or 8K,32K,128K.")]
@@ -43,7 +46,9 @@ CacheDtypeName = Annotated[str, typer.Option(help=f"Bits of keys and values: {',
 Weights = Annotated[str, typer.Option(help=f"Bits of the weights: {', '.join([CHECKPOINT, *SCHEMES])}.")]
 Rope = Annotated[str | None, typer.Option(help="A RoPE scaling laid over the model, such as yarn:4.")]
 Chunk = Annotated[int, typer.Option(help="Most tokens of one prompt that a prefill step computes.")]
-Price = Annotated[float | None, typer.Option("--usd-per-hour", help="Price of one accelerator, instead of the catalog's.")]
+Price = Annotated[
+    float | None, typer.Option("--usd-per-hour", help="Price of one accelerator, instead of the catalog's.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON (docs/reference/plan-json.md).")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 
@@ -61,7 +66,9 @@ def plan(
     rope: Rope = None,
     chunk: Chunk = DEFAULT_CHUNK_TOKENS,
     usd_per_hour: Price = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Print the derivation: formulas, numbers, sources.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print the derivation: formulas, numbers, sources.")
+    ] = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:

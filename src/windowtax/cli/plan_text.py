@@ -14,6 +14,7 @@ from windowtax.plan.report import Section, choices_table, headline, sections
 from windowtax.plan.sweep import bar
 
 _WARNING_WIDTH_MARGIN = 2
+_SHORTEST_BAR, _LONGEST_BAR = 6, 30
 
 
 def print_plan(console: Console, plan: Plan) -> None:
@@ -59,7 +60,9 @@ def _plain_table(lines: Sequence[tuple[str, ...]], right_from: int = 1) -> Table
 
 
 def _print_warnings(console: Console, plans: Sequence[Plan]) -> None:
-    found = list(dict.fromkeys(warning for plan in plans for warning in plan.warnings))
+    several = len({plan.spec.name for plan in plans}) > 1
+    said = [f"{plan.spec.name}: {text}" if several else text for plan in plans for text in plan.warnings]
+    found = list(dict.fromkeys(said))
     if found:
         console.print(_heading("Note"))
     for warning in found:
@@ -94,17 +97,33 @@ def print_comparison(console: Console, plans: Sequence[Plan]) -> None:
             style="bold",
         )
     )
-    console.print(_plain_table(_comparison_lines(plans)))
+    for part in _side_by_side([_comparison_column(plan) for plan in plans], console.width):
+        console.print(_plain_table(part))
+        console.print()
+    console.print(Text(_COMPARISON_LEGEND, style="dim"))
     _print_warnings(console, plans)
 
 
-def _comparison_lines(plans: Sequence[Plan]) -> list[tuple[str, ...]]:
-    columns = [_comparison_column(plan) for plan in plans]
+_COMPARISON_LEGEND = (
+    "All derived from the configs and the hardware's figures; `windowtax plan MODEL` shows the basis of each, "
+    "--explain its formula."
+)
+
+
+def _side_by_side(columns: Sequence[dict[str, str]], width: int) -> list[list[tuple[str, ...]]]:
+    """Tables of as many columns as the width holds, each with the labels, one line per label."""
     labels = list(columns[0])
-    return [
-        ("", *(plan.spec.name for plan in plans)),
-        *((label, *(column[label] for column in columns)) for label in labels),
-    ]
+    gap, first = 2, max(map(len, labels))
+    parts: list[list[dict[str, str]]] = [[]]
+    used = first + gap
+    for column in columns:
+        needed = max(map(len, column.values())) + gap
+        if parts[-1] and used + needed > width:
+            parts.append([])
+            used = first + gap
+        parts[-1].append(column)
+        used += needed
+    return [[(label, *(column[label] for column in part)) for label in labels] for part in parts]
 
 
 def _comparison_column(plan: Plan) -> dict[str, str]:
@@ -112,6 +131,7 @@ def _comparison_column(plan: Plan) -> dict[str, str]:
     total = layout.bytes_for(plan.workload.context_tokens)
     longest = fit.budget.longest_context_tokens
     return {
+        "": plan.spec.name,
         "parameters": f"{plan.spec.total_parameters / 1e9:,.2f} B",
         "active per token": f"{plan.spec.active_parameters / 1e9:,.2f} B",
         "window claimed": f"{plan.spec.max_context_tokens:,}",
@@ -136,40 +156,63 @@ def print_sweep(console: Console, plans: Sequence[Plan]) -> None:
     """The sweep as aligned bars, in proportion: the longest bar of a column is its largest figure."""
     first = plans[0]
     users = f"{first.workload.users:,} user{'s' if first.workload.users > 1 else ''}"
-    title = f"{first.spec.name} on {first.hardware.title}, {users}, cache {first.dtype.name}, weights {first.scheme.name}"
+    title = (
+        f"{first.spec.name} on {first.hardware.title}, {users}, cache {first.dtype.name}, weights {first.scheme.name}"
+    )
     console.print(Text(title, style="bold"))
-    caches = [plan.layout.bytes_for(plan.workload.context_tokens) for plan in plans]
-    ttfts = [plan.times.ttft.overlap_s if plan.times else 0.0 for plan in plans]
-    width = max(8, min(30, (console.width - 76) // 2))
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    for name in ("context", "x", "cache"):
-        table.add_column(Text(name, style="dim"), justify="right", no_wrap=True)
-    table.add_column("", width=width, no_wrap=True)
-    table.add_column(Text("TTFT", style="dim"), justify="right", no_wrap=True)
-    table.add_column("", width=width, no_wrap=True)
-    for name in ("TPOT", "window/h", "call"):
-        table.add_column(Text(name, style="dim"), justify="right", no_wrap=True)
-    for plan, cache, ttft in zip(plans, caches, ttfts, strict=True):
-        table.add_row(
-            format_tokens(plan.workload.context_tokens),
-            f"{plan.fit.deployment.accelerators:,}",
-            format_bytes(cache),
-            Text(bar(cache, max(caches), width), style="cyan"),
-            format_seconds(ttft) if ttft else "does not fit",
-            Text(bar(ttft, max(ttfts), width), style="magenta"),
-            format_seconds(plan.times.tpot.overlap_s) if plan.times else "-",
-            format_usd(plan.costs.usd_per_user_hour) if plan.costs else "-",
-            format_usd(plan.costs.bill.total_usd) if plan.costs else "-",
-        )
-    console.print(table)
+    console.print(_sweep_table(plans, console.width))
     legend = (
-        "x: accelerators. cache: of one user. TTFT alone; TPOT of all users together, windows full. window/h: dollars to hold one window for "
-        "an hour beside as many as fit. call: dollars while the machines are busy. All derived; `windowtax plan` shows "
-        "the basis of each figure."
+        "x: accelerators. cache: of one user. TTFT alone; TPOT of all users together, windows full. window/h: dollars "
+        "to hold one window for an hour beside as many as fit. call: dollars while the machines are busy. All derived; "
+        "`windowtax plan` shows the basis of each figure."
     )
     console.print(Text(legend, style="dim"))
     console.print()
     _print_sweep_warning(console, plans)
+
+
+def _sweep_table(plans: Sequence[Plan], width: int) -> Table:
+    """One line per context, bars behind cache and TTFT as far as the width has room for them."""
+    caches = [float(plan.layout.bytes_for(plan.workload.context_tokens)) for plan in plans]
+    ttfts = [plan.times.ttft.overlap_s if plan.times else 0.0 for plan in plans]
+    names = ("context", "x", "cache", "TTFT", "TPOT", "window/h", "call")
+    lines = [_sweep_line(plan) for plan in plans]
+    text_width = sum(max(map(len, column)) + 1 for column in zip(names, *lines, strict=True))
+    bars = {"cache": (caches, "cyan"), "TTFT": (ttfts, "magenta")}
+    room = (width - text_width) // len(bars) - 1
+    if room < _SHORTEST_BAR:
+        del bars["TTFT"]
+        room = width - text_width - 1
+    if room < _SHORTEST_BAR:
+        bars.clear()
+    room = min(room, _LONGEST_BAR)
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for name in names:
+        table.add_column(Text(name, style="dim"), justify="right", no_wrap=True)
+        if name in bars:
+            table.add_column("", width=room, no_wrap=True)
+    for index, line in enumerate(lines):
+        cells: list[Text] = []
+        for name, cell in zip(names, line, strict=True):
+            cells.append(Text(cell))
+            if name in bars:
+                values, colour = bars[name]
+                cells.append(Text(bar(values[index], max(values), room), style=colour))
+        table.add_row(*cells)
+    return table
+
+
+def _sweep_line(plan: Plan) -> tuple[str, ...]:
+    times, costs = plan.times, plan.costs
+    return (
+        format_tokens(plan.workload.context_tokens),
+        f"{plan.fit.deployment.accelerators:,}",
+        format_bytes(plan.layout.bytes_for(plan.workload.context_tokens)),
+        format_seconds(times.ttft.overlap_s) if times else "does not fit",
+        format_seconds(times.tpot.overlap_s) if times else "-",
+        format_usd(costs.usd_per_user_hour) if costs else "-",
+        format_usd(costs.bill.total_usd) if costs else "-",
+    )
 
 
 def _print_sweep_warning(console: Console, plans: Sequence[Plan]) -> None:

@@ -42,7 +42,7 @@ def render_chat(
             **{name: token for name, token in ends.items() if token is not None},
             **variables,
         )
-    except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+    except Exception as error:  # a template is a program of the model's: whatever it raises is about this chat
         raise BadInput(
             f"The model's chat template refuses this chat: {error}",
             "Each message needs a role that the template knows and its content; many models want user and assistant "

@@ -79,25 +79,26 @@ class Sampler:
 def candidates(row: Tensor, params: SamplingParams) -> tuple[Tensor, Tensor]:
     """The tokens that top-k, top-p and min-p leave of a row [V], and their probabilities (float64, sum 1).
 
-    Both are [N], the likeliest first; of equals the lowest id first. temperature must be above 0.
+    Both are [N]: by id, or with top-p by probability, of equals the lowest id first. temperature must be above 0.
     """
-    # Shrinking first is what makes this fast: sorting 150,000 logits costs more than a small model's step.
+    # Shrinking first is what makes this fast: sorting 150,000 logits takes longer than a step of a small model.
     ids = _shortlist(row, params)
-    scaled = (row[ids].double() - row.max().double()) / params.temperature
-    order = torch.sort(scaled, descending=True, stable=True).indices
-    ids, weights = ids[order], scaled[order].exp()
-    if params.top_k > 0:
-        total = weights.sum()
-    else:
-        total = ((row.double() - row.max().double()) / params.temperature).exp().sum()
+    weights = _weights(row, row[ids], params)
     keep = torch.ones_like(weights, dtype=torch.bool)
     if params.top_p < 1:
-        mass_before = (weights.cumsum(0) - weights) / total
-        keep &= mass_before < params.top_p
+        order = torch.sort(row[ids], descending=True, stable=True).indices
+        ids, weights = ids[order], weights[order]
+        total = weights.sum() if params.top_k > 0 else _weights(row, row, params).sum()
+        keep = (weights.cumsum(0) - weights) / total < params.top_p
     if params.min_p > 0:
-        keep &= weights >= params.min_p * weights[0]
+        keep &= weights >= params.min_p * weights.max()
     ids, weights = ids[keep], weights[keep]
     return ids, weights / weights.sum()
+
+
+def _weights(row: Tensor, logits: Tensor, params: SamplingParams) -> Tensor:
+    """Probabilities of logits of that row, up to a factor: the likeliest token of the row has 1."""
+    return ((logits.double() - row.max().double()) / params.temperature).exp()
 
 
 def _shortlist(row: Tensor, params: SamplingParams) -> Tensor:
@@ -108,19 +109,18 @@ def _shortlist(row: Tensor, params: SamplingParams) -> Tensor:
     elif params.top_p < 1:
         edge = _top_p_edge(row, params)
     elif params.min_p > 0:
-        edge = row.max() + params.temperature * (torch.tensor(params.min_p, dtype=torch.float64).log() - 1e-6)
+        edge = row.max() + params.temperature * (torch.tensor(params.min_p, dtype=torch.float64).log() - 1e-3)
     else:
         edge = row.min()
     return (row >= edge).nonzero().squeeze(-1)
 
 
 def _top_p_edge(row: Tensor, params: SamplingParams) -> Tensor:
-    scaled = (row.double() - row.max().double()) / params.temperature
-    wanted = params.top_p * scaled.exp().sum()
+    wanted = params.top_p * _weights(row, row, params).sum()
     count = min(_FIRST_CANDIDATES, row.shape[0])
     while True:
-        values, ids = torch.topk(row, count)
-        if count == row.shape[0] or scaled[ids].exp().sum() > wanted:
+        values = torch.topk(row, count).values
+        if count == row.shape[0] or _weights(row, values, params).sum() > wanted:
             return values[-1]
         count = min(8 * count, row.shape[0])
 

@@ -54,7 +54,7 @@ def sweep_chart(plans: tuple[Plan, ...]) -> dict[str, Any]:
         _panel(_rows(plans, "one call", _usd), "One call, busy machines", "US dollars", plans),
     ]
     users = f"{first.workload.users:,} user{'s' if first.workload.users > 1 else ''}"
-    chart = altair.concat(*panels, columns=2, spacing={"row": 28, "column": 24})
+    chart: Any = altair.concat(*panels, columns=2, spacing={"row": 28, "column": 24})
     chart = chart.resolve_scale(color="independent")
     chart = chart.properties(
         title=altair.TitleParams(
@@ -105,7 +105,9 @@ def _panel(rows: list[dict[str, Any]], title: str, unit: str, plans: tuple[Plan,
             color=altair.Color(
                 "series:N", legend=None, scale=altair.Scale(domain=series, range=_COLOURS[: len(series)])
             ),
-            tooltip=[altair.Tooltip(f"{key}:{kind}") for key, kind in (("series", "N"), ("tokens", "Q"), ("value", "Q"))],
+            tooltip=[
+                altair.Tooltip(f"{key}:{kind}") for key, kind in (("series", "N"), ("tokens", "Q"), ("value", "Q"))
+            ],
         )
     )
     texts = [
@@ -171,7 +173,9 @@ def _rows(plans: tuple[Plan, ...], series: str, figure: Callable[[Plan], float |
 def _named(series: str, points: list[tuple[int, float]], place: str | None) -> list[dict[str, Any]]:
     """Rows of one line. place: which of _NAME_PLACES carries its name, None for a line that needs none."""
     blank = dict.fromkeys([*_NAME_PLACES, "count"], "")
-    rows: list[dict[str, Any]] = [{"series": series, "tokens": tokens, "value": value, **blank} for tokens, value in points]
+    rows: list[dict[str, Any]] = [
+        {"series": series, "tokens": tokens, "value": value, **blank} for tokens, value in points
+    ]
     if place is not None and rows:
         rows[0 if place == "start" else -1][place] = series
     return rows

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from windowtax.base.sourced import Basis, Sourced
 from windowtax.base.units import format_exact_bytes, format_rate, format_seconds, format_usd
 from windowtax.plan.plan import Plan
+from windowtax.plan.roofline import Bound
 from windowtax.spec.attention.softmax import SoftmaxAttention
 from windowtax.spec.cache import LayerGroup
 
@@ -64,7 +65,9 @@ def _cache_steps(plan: Plan) -> list[Step]:
 
 def _group_step(plan: Plan, index: int, group: LayerGroup) -> Step:
     kind = plan.spec.layers[group.layers[0]].attention
-    planes = " + ".join(f"{plane.name} {' x '.join(map(str, plane.shape))} x {plane.bits} bit" for plane in group.cache.planes)
+    planes = " + ".join(
+        f"{plane.name} {' x '.join(map(str, plane.shape))} x {plane.bits} bit" for plane in group.cache.planes
+    )
     name = kind.kind
     if isinstance(kind, SoftmaxAttention) and kind.window:
         name += f", the last {kind.window:,} tokens"
@@ -95,7 +98,7 @@ def _memory_steps(plan: Plan) -> list[Step]:
         Step(
             "weights of one accelerator",
             "attention heads, MLP matrices, embedding and head split over ranks; norms on each",
-            f"{deployment.tensor_parallel} ranks, {deployment.pipeline_stages} stages",
+            f"ranks {deployment.tensor_parallel}, stages {deployment.pipeline_stages}",
             format_exact_bytes(budget.weights_bytes),
             DERIVED,
             "Shoeybi 2019, arXiv 1909.08053",
@@ -135,8 +138,16 @@ def _hardware_steps(plan: Plan) -> list[Step]:
         ("usable share", f"{hardware.usable_memory.value:g}", hardware.usable_memory),
         ("bandwidth BW", format_rate(hardware.read_bytes_per_s.value, "B/s"), hardware.read_bytes_per_s),
         ("its efficiency eta_BW", f"{hardware.bandwidth_efficiency.value:g}", hardware.bandwidth_efficiency),
-        (f"compute C, {element}", format_rate(hardware.peak_flops_per_s[element].value, "FLOP/s"), hardware.peak_flops_per_s[element]),
-        (f"its efficiency eta_C, {element}", f"{hardware.compute_efficiency[element].value:g}", hardware.compute_efficiency[element]),
+        (
+            f"compute C, {element}",
+            format_rate(hardware.peak_flops_per_s[element].value, "FLOP/s"),
+            hardware.peak_flops_per_s[element],
+        ),
+        (
+            f"its efficiency eta_C, {element}",
+            f"{hardware.compute_efficiency[element].value:g}",
+            hardware.compute_efficiency[element],
+        ),
         ("overhead per layer and step", format_seconds(hardware.layer_overhead_s.value), hardware.layer_overhead_s),
     ]
     if hardware.link_bytes_per_s is not None and plan.fit.deployment.tensor_parallel > 1:
@@ -156,13 +167,12 @@ def _time_steps(plan: Plan) -> list[Step]:
     hardware, ttft, tpot = plan.hardware, times.ttft, times.tpot
     cache = plan.rank.layout.read_bytes(workload.context_tokens)
     computed = workload.prompt_tokens - workload.cached_tokens
-    return [
+    steps = [
         Step(
             "TTFT",
             "max(bytes / (eta_BW BW), FLOPs / (eta_C C)) + link + overhead, per rank",
-            f"{computed:,} tokens: {ttft.bytes:,.0f} B in {format_seconds(ttft.memory_s)}, {ttft.flops:.3e} FLOP in "
-            f"{format_seconds(ttft.compute_s)}, link {format_seconds(ttft.link_s)}, "
-            f"overhead {format_seconds(ttft.overhead_s)}",
+            f"{computed:,} tokens: {ttft.bytes:,.0f} B in {format_seconds(ttft.memory_s)}; {ttft.flops:.3e} FLOP in "
+            f"{format_seconds(ttft.compute_s)}{_rest(ttft)}",
             format_seconds(ttft.overlap_s),
             DERIVED,
             "roofline; matrices at eta_C of their type, attention scores in 16 bits; the sum is the other bound",
@@ -172,13 +182,14 @@ def _time_steps(plan: Plan) -> list[Step]:
             "max((weights read + users x cache read) / (eta_BW BW), FLOPs / (eta_C C)) + link + overhead",
             f"({plan.rank.weights.read(users):,.0f} + {users:,} x {cache:,}) B / "
             f"{format_rate(hardware.achieved_bytes_per_s, 'B/s')} = {format_seconds(tpot.memory_s)}; "
-            f"{tpot.flops:.3e} FLOP in {format_seconds(tpot.compute_s)}; link {format_seconds(tpot.link_s)}; "
-            f"overhead {format_seconds(tpot.overhead_s)}",
+            f"{tpot.flops:.3e} FLOP in {format_seconds(tpot.compute_s)}{_rest(tpot)}",
             format_seconds(tpot.overlap_s),
             DERIVED,
             "roofline; routed experts: those touched, N (1 - (1 - k/E)^users)",
         ),
-        Step(
+    ]
+    if users > 1:
+        loaded = Step(
             "TPOT, steady load",
             "(decode steps + the other users' prefills) / decode steps",
             f"{format_seconds(times.decode_s)} + {users - 1:,} x {format_seconds(ttft.overlap_s)} over "
@@ -186,8 +197,14 @@ def _time_steps(plan: Plan) -> list[Step]:
             " - ".join(format_seconds(bound) for bound in times.loaded_tpot_s),
             DERIVED,
             "brackets NVIDIA NIM's Llama-70B FP8 table at 25 and 50 users",
-        ),
-    ]
+        )
+        steps.append(loaded)
+    return steps
+
+
+def _rest(bound: Bound) -> str:
+    parts = (("link", bound.link_s), ("overhead", bound.overhead_s))
+    return "".join(f"; {name} {format_seconds(seconds)}" for name, seconds in parts if seconds)
 
 
 def _cost_steps(plan: Plan) -> list[Step]:

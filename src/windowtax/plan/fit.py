@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from windowtax.base.errors import BadInput
-from windowtax.plan.weights import WeightBytes, WeightScheme
+from windowtax.plan.schemes import WeightScheme
+from windowtax.plan.weights import WeightBytes
 from windowtax.spec.cache import DEFAULT_BLOCK_SIZE, CacheLayout
 from windowtax.spec.dtypes import CacheDtype
 from windowtax.spec.hardware import Hardware
@@ -136,13 +137,11 @@ class Sizing:
         """The budget of the fullest accelerator of a group with so many users."""
         usable, activations = self.hardware.usable_bytes, self._chunk_activation_bytes()
         logits = self.spec.vocab_size * _LOGIT_BYTES
-        most, longest, fullest = None, None, None
-        for weights, layout in self._stages(tensor_parallel, stages):
+        longest, fullest = None, None
+        for weights, layout in self.stages(tensor_parallel, stages):
             per_user = layout.pool_bytes_for(self.workload.context_tokens, self.chunk_tokens)
             room = usable - weights - activations
-            held = max(0, room // (per_user + logits))
             reach = layout.longest_admitted(max(0, room // users - logits), self.chunk_tokens)
-            most = held if most is None else min(most, held)
             longest = reach if longest is None else min(longest, reach if reach is not None else longest)
             if fullest is None or weights + users * per_user > fullest[0] + users * fullest[1]:
                 fullest = (weights, per_user)
@@ -154,11 +153,20 @@ class Sizing:
             activations_bytes=self.activation_bytes(users),
             cache_bytes_per_user=per_user,
             users=users,
-            most_users=most or 0,
+            most_users=self.most_users(tensor_parallel, stages),
             longest_context_tokens=longest,
         )
 
-    def _stages(self, tensor_parallel: int, stages: int) -> Iterator[tuple[int, CacheLayout]]:
+    def most_users(self, tensor_parallel: int, stages: int) -> int:
+        """Windows of the workload's length that a group holds; 0 where not even one."""
+        room = self.hardware.usable_bytes - self._chunk_activation_bytes()
+        logits, context = self.spec.vocab_size * _LOGIT_BYTES, self.workload.context_tokens
+        return min(
+            max(0, room - weights) // (layout.pool_bytes_for(context, self.chunk_tokens) + logits)
+            for weights, layout in self.stages(tensor_parallel, stages)
+        )
+
+    def stages(self, tensor_parallel: int, stages: int) -> Iterator[tuple[int, CacheLayout]]:
         """Weight bytes and cache of one rank of each stage: layers in order, as evenly as they divide."""
         if stages == 1:
             yield WeightBytes.of(self.spec, self.scheme, tensor_parallel).resident, self.layout(tensor_parallel)
@@ -192,10 +200,9 @@ class Sizing:
             nodes=-(-deployment.accelerators // self.hardware.node_size),
         )
 
-
     def alone(self, tensor_parallel: int) -> Fit:
         """One group of that size by itself, holding as many of the users as it can (at least one is asked of it)."""
-        held = max(1, min(self.workload.users, self.group(tensor_parallel, 1, 1).most_users))
+        held = max(1, min(self.workload.users, self.most_users(tensor_parallel, 1)))
         part = replace(self, workload=replace(self.workload, users=held))
         return part.fit(Deployment(tensor_parallel=tensor_parallel))
 
@@ -208,7 +215,7 @@ def fewest_accelerators(sizing: Sizing) -> Fit:
     found: list[Fit] = []
     sizes = sizing.tensor_parallel_sizes()
     for ranks in sizes:
-        most = sizing.group(ranks, 1, 1).most_users
+        most = sizing.most_users(ranks, 1)
         if most:
             replicas = -(-sizing.workload.users // most)
             found.append(sizing.fit(Deployment(tensor_parallel=ranks, replicas=replicas)))
@@ -223,7 +230,7 @@ def _over_nodes(sizing: Sizing, ranks: int) -> Fit:
     More stages leave more room for windows beside the weights, so they can need fewer nodes than more replicas do.
     """
     layers = len(sizing.spec.layers)
-    held = {stages: sizing.group(ranks, stages, 1).most_users for stages in range(2, min(layers, _MOST_STAGES) + 1)}
+    held = {stages: sizing.most_users(ranks, stages) for stages in range(2, min(layers, _MOST_STAGES) + 1)}
     arranged = [
         Deployment(tensor_parallel=ranks, pipeline_stages=stages, replicas=-(-sizing.workload.users // most))
         for stages, most in held.items()

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from windowtax.base.units import format_bytes
 from windowtax.plan.fit import DEFAULT_CHUNK_TOKENS, Fit, Sizing, fewest_accelerators, fit_to
 from windowtax.plan.roofline import Bound, Rank
-from windowtax.plan.weights import CHECKPOINT, WeightBytes, WeightScheme, weight_scheme
+from windowtax.plan.schemes import CHECKPOINT, WeightScheme, weight_scheme
+from windowtax.plan.weights import WeightBytes
 from windowtax.price.own import OwnBill, own_bill
 from windowtax.spec.cache import DEFAULT_BLOCK_SIZE, CacheLayout
 from windowtax.spec.dtypes import CacheDtype, cache_dtype
@@ -107,9 +108,7 @@ class Plan:
         return self.sizing.dtype
 
 
-def make_plan(
-    spec: ModelSpec, hardware: Hardware, workload: Workload, options: PlanOptions = PlanOptions()
-) -> Plan:
+def make_plan(spec: ModelSpec, hardware: Hardware, workload: Workload, options: PlanOptions = PlanOptions()) -> Plan:
     """Plans. Raises UnknownName for a dtype or scheme there is not, BadInput for what makes no sense together."""
     sizing = Sizing(
         spec=spec,

@@ -91,7 +91,14 @@ def _cache(plan: Plan) -> Section:
     layout, workload, sizing = plan.layout, plan.workload, plan.sizing
     context = workload.context_tokens
     allocated = layout.pool_bytes_for(context, sizing.chunk_tokens)
-    rows = [Row("per further token", format_bytes(layout.growth_bytes_per_token), _exact(layout.growth_bytes_per_token), DERIVED)]
+    rows = [
+        Row(
+            "per further token",
+            format_bytes(layout.growth_bytes_per_token),
+            _exact(layout.growth_bytes_per_token),
+            DERIVED,
+        )
+    ]
     if layout.window_bytes:
         rows.append(Row("windows when full", format_bytes(layout.window_bytes), _exact(layout.window_bytes), DERIVED))
     if layout.state_bytes:
@@ -189,8 +196,15 @@ def _cost(plan: Plan) -> Section:
     assert costs is not None and price is not None
     bill = costs.bill
     rows = (
-        _figure("one accelerator", f"{format_usd(price.value)}/h", price, f"{price.source.split(',')[0]}, {price.date}"),
-        Row("all of them", f"{format_usd(costs.usd_per_hour)}/h", f"{plan.fit.deployment.accelerators:,} of them", DERIVED),
+        _figure(
+            "one accelerator", f"{format_usd(price.value)}/h", price, f"{price.source.split(',')[0]}, {price.date}"
+        ),
+        Row(
+            "all of them",
+            f"{format_usd(costs.usd_per_hour)}/h",
+            f"{plan.fit.deployment.accelerators:,} of them",
+            DERIVED,
+        ),
         Row("holding one window", f"{format_usd(costs.usd_per_user_hour)}/h", f"{plan.fit.most_users:,} fit", DERIVED),
         Row(
             "one call, when busy",

@@ -8,7 +8,8 @@ Floors are the same formulas with every efficiency at 1 and no constant: they ca
 
 from dataclasses import dataclass
 
-from windowtax.plan.weights import WeightBytes, WeightScheme, weight_scheme
+from windowtax.plan.schemes import WeightScheme, weight_scheme
+from windowtax.plan.weights import WeightBytes
 from windowtax.spec.cache import CacheLayout
 from windowtax.spec.hardware import Hardware
 from windowtax.spec.model import ModelSpec

@@ -3,68 +3,11 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import ceil, prod
+from math import ceil
 
-from windowtax.base.errors import UnknownName
-from windowtax.spec.dtypes import BF16, FP8, FP16, FP32, INT4, INT8, ElementType
+from windowtax.plan.schemes import WeightScheme
 from windowtax.spec.model import ModelSpec
 from windowtax.spec.weights import Weight
-
-CHECKPOINT = "checkpoint"
-"""The scheme that stands for the type the model was published in."""
-
-
-@dataclass(frozen=True, slots=True)
-class WeightScheme:
-    """In what bits the matrices of the layers are kept. Embedding, head, router and vectors stay in `kept`.
-
-    scale_bits: of one scale per row, or per `group` numbers of a row. compute: the element type they are multiplied in.
-    """
-
-    name: str
-    element: ElementType
-    kept: ElementType
-    compute: str
-    scale_bits: int = 0
-    group: int | None = None
-
-    def bytes_of(self, weight: Weight) -> float:
-        """Bytes of one tensor, its scales included."""
-        if not weight.is_matrix or _stays(weight.name):
-            return weight.count * self.kept.bits / 8
-        groups = ceil(weight.shape[-1] / self.group) if self.group else 1
-        return (weight.count * self.element.bits + prod(weight.shape[:-1]) * groups * self.scale_bits) / 8
-
-    @property
-    def note(self) -> str:
-        """What the scheme keeps in which bits, for a report."""
-        if not self.scale_bits:
-            return f"all weights in {self.element.name}"
-        scale = f"one {self.scale_bits}-bit scale per {f'{self.group} numbers' if self.group else 'row'}"
-        return f"layers in {self.element.name}, {scale}; embedding, head, norms in {self.kept.name}"
-
-
-SCHEMES = {
-    scheme.name: scheme
-    for scheme in (
-        WeightScheme("fp32", FP32, FP32, "fp32"),
-        WeightScheme("bf16", BF16, BF16, "bf16"),
-        WeightScheme("fp16", FP16, FP16, "bf16"),
-        WeightScheme("fp8", FP8, BF16, "fp8", scale_bits=32),
-        WeightScheme("int8", INT8, BF16, "bf16", scale_bits=32),
-        WeightScheme("int4", INT4, BF16, "bf16", scale_bits=16, group=128),
-    )
-}
-
-
-def weight_scheme(name: str, spec: ModelSpec) -> WeightScheme:
-    """The scheme of that name; "checkpoint" is the type the model was published in. Raises UnknownName."""
-    found = spec.weight_dtype if name == CHECKPOINT else name
-    if found not in SCHEMES:
-        raise UnknownName(
-            f"There is no weight scheme called {found!r}.", f"There are: {CHECKPOINT}, {', '.join(SCHEMES)}."
-        )
-    return SCHEMES[found]
 
 
 @dataclass(frozen=True)
@@ -119,7 +62,3 @@ def _rank_weights(spec: ModelSpec, tensor_parallel: int) -> Iterator[tuple[Weigh
             yield weight, count / tensor_parallel if split else count
     for weight in replace(shard, layers=()).weights():
         yield weight, 1 / tensor_parallel if weight.is_matrix else 1
-
-
-def _stays(name: str) -> bool:
-    return name in ("embedding", "head") or name.endswith("router")

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import sentencepiece
-from cases import PROMPTS
 from gguf import GGUFReader
+from prompts import PROMPTS
 from sentencepiece import sentencepiece_model_pb2
 from transformers import AddedToken, AutoTokenizer, Qwen2Tokenizer
 from witness import PlainBpe

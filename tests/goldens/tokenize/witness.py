@@ -1,5 +1,6 @@
 """Byte-level BPE in plain Python, straight from its definition: the witness that shares no code with `tokenizers`."""
 
+import itertools
 import unicodedata
 from collections.abc import Iterator
 
@@ -76,17 +77,18 @@ class PlainBpe:
             if index % 2:
                 found.append(self.ids[part])
             elif part:
-                if self.name in NORMALIZATION:
-                    part = unicodedata.normalize(NORMALIZATION[self.name], part)
-                for piece in pieces(self.name, part):
+                for piece in pieces(self.name, self._normalized(part)):
                     found += self._merge([self.spelling[byte] for byte in piece.encode()])
         return found
+
+    def _normalized(self, text: str) -> str:
+        return unicodedata.normalize(NORMALIZATION[self.name], text) if self.name in NORMALIZATION else text
 
     def _merge(self, symbols: list[str]) -> list[int]:
         while len(symbols) > 1:
             ranked = [
                 (self.ranks[pair], place)
-                for place, pair in enumerate(zip(symbols, symbols[1:], strict=False))
+                for place, pair in enumerate(itertools.pairwise(symbols))
                 if pair in self.ranks
             ]
             if not ranked:

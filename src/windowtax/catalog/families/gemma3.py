@@ -6,6 +6,7 @@ The 4B and larger are multi-modal: their decoder's config is nested, and leaves 
 
 import math
 from dataclasses import replace
+from typing import Any
 
 from windowtax.base.strict import StrictConfig
 from windowtax.catalog.family import FAMILIES, Family
@@ -74,12 +75,19 @@ def read_gguf(metadata: StrictConfig) -> ModelSpec:
 
 def _read_ropes(config: StrictConfig, sizes: Sizes) -> dict[str, Rope]:
     """New configs give both RoPEs in one dict; in old ones `rope_scaling` belongs to the global layers alone."""
-    local_theta = config.take("rope_local_base_freq", float, _LOCAL_THETA)
-    if FULL in (optional_dict(config, "rope_parameters") or {}):
-        head_dims = {FULL: sizes.head_dim, SLIDING: sizes.head_dim}
-        return read_rope_by_kind(config, head_dims=head_dims, max_context_tokens=sizes.max_context_tokens)
-    rope = sizes.rope(config, theta=_GLOBAL_THETA)
-    return {FULL: rope, SLIDING: Rope(local_theta, sizes.head_dim, NoScaling())}
+    given = optional_dict(config, "rope_parameters") or {}
+    if FULL not in given:
+        local_theta = config.take("rope_local_base_freq", float, _LOCAL_THETA)
+        return {FULL: sizes.rope(config, theta=_GLOBAL_THETA), SLIDING: Rope(local_theta, sizes.head_dim, NoScaling())}
+    bases = {FULL: _GLOBAL_THETA, SLIDING: _LOCAL_THETA}
+    filled: dict[str, dict[str, Any]] = {
+        kind: {"rope_theta": theta, **(given.get(kind) or {})} for kind, theta in bases.items()
+    }
+    return read_rope_by_kind(
+        StrictConfig({"rope_parameters": {**given, **filled}}, config.source),
+        head_dims=dict.fromkeys(bases, sizes.head_dim),
+        max_context_tokens=sizes.max_context_tokens,
+    )
 
 
 def _build(

@@ -17,6 +17,7 @@ def read(config: StrictConfig) -> ModelSpec:
     config.expect("use_qk_norm", True)
     config.expect("qk_norm_type", "per_layer")
     config.expect("shared_intermediate_size", 0)
+    config.expect("sliding_window")
     if set(optional_list(config, "attn_type_list") or [1]) != {1}:
         config.expect("attn_type_list", [1] * sizes.num_layers)
     rope = sizes.rope(config, theta=5e6, share=config.take("rotary_dim", int, sizes.head_dim) / sizes.head_dim)

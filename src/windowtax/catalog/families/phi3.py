@@ -19,7 +19,7 @@ from windowtax.spec.rope import Rope, read_rope
 
 
 def read(config: StrictConfig) -> ModelSpec:
-    """The configs of 2024 call LongRoPE "su" or even "yarn"; transformers reads both as LongRoPE."""
+    """Configs of 2024 call LongRoPE "su", which is read, or even "yarn", which is refused."""
     sizes = read_sizes(config)
     config.expect("attention_bias", False)
     config.expect("mlp_bias", False)

@@ -13,7 +13,8 @@ PROMPTS: dict[str, str] = {
     "korean": "안녕하세요, 세계! 오늘은 2024년 5월 17일입니다. 각 (\u1100\u1161\u11a8)",
     "emoji": "👩‍👩‍👧‍👦 family, 🏳️‍🌈 flag, 👍🏽 skin, 🇩🇪 country, 🫠🫨 new, ❤️",
     "numbers": "3.14159 1,000,000 0x7fff 1e-10 ²³ ½ Ⅷ ٣ 12345678901234567890 a1b2c3 v2.0.1 2024-05-17T12:34:56Z",
-    "whitespace": "  two lead\t\ttabs \t mix   three    four\n\n\n\n  \r\n\r\n x \u00a0nbsp\u3000wide\u2009thin \n \n end   ",
+    "whitespace": "  two lead\t\ttabs \t mix   three    four\n\n\n\n  \r\n\r\n x \u00a0nbsp\u3000wide\u2009thin"
+    " \n \n end   ",
     "long runs": " " * 40 + "x" + "\n" * 40 + "y" + "\t" * 20 + "z" + " " * 3,
     "special tokens": "<|im_start|>user<|im_end|><bos>hi<eos><|endoftext|> <start_of_turn>a<end_of_turn> </s><s> "
     "<b>bold</b> <unused5> <|fim_prefix|> [INST]",

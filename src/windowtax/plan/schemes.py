@@ -1,0 +1,106 @@
+"""Weight schemes: in what bits a model's parameters are kept."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from math import ceil, prod
+
+from windowtax.base.errors import UnknownName
+from windowtax.spec.model import ModelSpec
+from windowtax.spec.weights import Weight
+
+CHECKPOINT = "checkpoint"
+"""The scheme that stands for the type the model was published in."""
+
+
+class Quantised(StrEnum):
+    """Which tensors a scheme quantises; all others are kept in a plain type."""
+
+    LAYERS = "layers"
+    """Matrices of the layers. Embedding, head and routers are not: FP8 checkpoints keep them in bf16."""
+    EXPERTS = "experts"
+    """Only routed experts (gpt-oss)."""
+    MATRICES = "all matrices"
+    """Embedding and head too (GGUF files)."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightScheme:
+    """bits: of one quantised number. scale_bits: beside them, once per row, or once per `group` numbers of a row.
+
+    which: what is quantised. kept_bits: of all other numbers. compute: the element type they are multiplied in; where
+    that is wider than what is stored, weights are widened on the way.
+    """
+
+    name: str
+    bits: int
+    kept_bits: int
+    compute: str
+    which: Quantised = Quantised.LAYERS
+    scale_bits: int = 0
+    group: int | None = None
+
+    def bytes_of(self, weight: Weight) -> float:
+        """Bytes of one tensor, its scales included."""
+        if not self._quantises(weight):
+            return weight.count * self.kept_bits / 8
+        groups = ceil(weight.shape[-1] / self.group) if self.group else 1
+        return (weight.count * self.bits + prod(weight.shape[:-1]) * groups * self.scale_bits) / 8
+
+    @property
+    def note(self) -> str:
+        """What is in which bits, for a report."""
+        if self.bits == self.kept_bits:
+            return f"all in {self.name}"
+        scale = f"{self.scale_bits} bits of scales per {f'{self.group} numbers' if self.group else 'row'}"
+        return f"{self.which} in {self.bits} bits, {scale}; the rest in {self.kept_bits} bits"
+
+    def _quantises(self, weight: Weight) -> bool:
+        if not weight.is_matrix:
+            return False
+        if self.which is Quantised.EXPERTS:
+            return weight.active < 1
+        return self.which is Quantised.MATRICES or not (
+            weight.name in ("embedding", "head") or weight.name.endswith("router")
+        )
+
+
+def _gguf(name: str, bits: int, scale_bits: int, group: int) -> WeightScheme:
+    """A block type of GGML, as gguf.GGML_QUANT_SIZES counts it: group * bits + scale_bits per block."""
+    return WeightScheme(name, bits, 32, "bf16", Quantised.MATRICES, scale_bits, group)
+
+
+_ALL = (
+    WeightScheme("fp32", 32, 32, "fp32"),
+    WeightScheme("bf16", 16, 16, "bf16"),
+    WeightScheme("fp16", 16, 16, "bf16"),
+    WeightScheme("fp8", 8, 16, "fp8", scale_bits=32),
+    WeightScheme("int8", 8, 16, "bf16", scale_bits=32),
+    WeightScheme("int4", 4, 16, "bf16", scale_bits=16, group=128),
+    WeightScheme("mxfp4", 4, 16, "bf16", Quantised.EXPERTS, scale_bits=8, group=32),
+    _gguf("q8_0", 8, 16, 32),
+    _gguf("q6_k", 6, 144, 256),
+    _gguf("q5_k", 5, 128, 256),
+    _gguf("q5_1", 5, 32, 32),
+    _gguf("q5_0", 5, 16, 32),
+    _gguf("q4_k", 4, 128, 256),
+    _gguf("q4_1", 4, 32, 32),
+    _gguf("q4_0", 4, 16, 32),
+    _gguf("iq4_nl", 4, 16, 32),
+    _gguf("iq4_xs", 4, 64, 256),
+    _gguf("q3_k", 3, 112, 256),
+    _gguf("q2_k", 2, 160, 256),
+)
+
+SCHEMES = {scheme.name: scheme for scheme in _ALL}
+
+_OTHER_NAMES = {"f32": "fp32", "f16": "fp16"}
+
+
+def weight_scheme(name: str, spec: ModelSpec) -> WeightScheme:
+    """The scheme of that name; "checkpoint" is the type the model was published in. Raises UnknownName."""
+    asked = (spec.weight_dtype if name == CHECKPOINT else name).lower()
+    found = SCHEMES.get(_OTHER_NAMES.get(asked, asked))
+    if found is None:
+        what = f"{spec.name} is published in" if name == CHECKPOINT else "There is no weight scheme called"
+        raise UnknownName(f"{what} {asked!r}.", f"Give --weights one of: {CHECKPOINT}, {', '.join(SCHEMES)}.")
+    return found

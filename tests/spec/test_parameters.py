@@ -1,0 +1,106 @@
+"""Parameter counts: the published ones, and those of the same model built by transformers on the meta device."""
+
+import json
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from windowtax.catalog.read import catalog_entry, model_names, read_model
+from windowtax.spec.mlp import ExpertsMlp
+
+MODELS = model_names()
+SAME_SHAPE = {"mimo": "qwen2"}
+"""model_type that transformers lacks -> one of the same shape."""
+
+
+@cache
+def built_by_transformers(name: str) -> PreTrainedModel:
+    """The decoder of that catalog model without memory for its weights."""
+    data: dict[str, Any] = json.loads(catalog_entry(name).path.read_text())
+    data = dict(data.get("text_config", data))
+    model_type = data.pop("model_type")
+    for key in ("quantization_config", "auto_map", "architectures"):
+        data.pop(key, None)
+    if "layernorm_epsilon" in data:
+        data["rms_norm_eps"] = data.pop("layernorm_epsilon")
+    config = AutoConfig.for_model(SAME_SHAPE.get(model_type, model_type), **data)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    model.tie_weights()
+    return model
+
+
+def stored(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """Parameters (tied ones once) and the buffers that a checkpoint holds, such as the routers' biases."""
+    saved = model.state_dict().keys()
+    buffers = {name: buffer for name, buffer in model.named_buffers() if name in saved}
+    return {**dict(model.named_parameters()), **buffers}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_total_is_the_published_count(name: str) -> None:
+    assert read_model(name).total_parameters == catalog_entry(name).total_parameters
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_total_is_that_of_transformers(name: str) -> None:
+    total = sum(tensor.numel() for tensor in stored(built_by_transformers(name)).values())
+    assert read_model(name).total_parameters == total
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_active_leaves_out_the_experts_not_chosen(name: str) -> None:
+    spec = read_model(name)
+    tensors = stored(built_by_transformers(name))
+    routed = sum(tensor.numel() for key, tensor in tensors.items() if ".experts." in key)
+    mlps = {layer.mlp for layer in spec.layers if isinstance(layer.mlp, ExpertsMlp)}
+    assert len(mlps) == (1 if routed else 0)
+    idle = sum(routed * (mlp.num_experts - mlp.top_k) // mlp.num_experts for mlp in mlps)
+    assert spec.active_parameters == spec.total_parameters - idle
+
+
+ACTIVE = {
+    "mixtral-8x7b": (12.9, 0),
+    "mixtral-8x22b": (39, 0),
+    "qwen3-30b-a3b": (3.3, 0),
+    "qwen3-235b-a22b": (22, 0),
+    "qwen3-coder-480b-a35b": (35, 0),
+    "llama-4-scout": (17, 0),
+    "llama-4-maverick": (17, 0),
+    "mimo-v2-flash": (15, 0),
+    "gpt-oss-20b": (3.6, 1),
+    "gpt-oss-120b": (5.1, 1),
+    "minimax-m2.5": (10, 2),
+    "glm-4.5": (32, 2),
+    "glm-4.5-air": (12, 2),
+}
+"""Billions that the model cards print as active, and how many of embedding and head they leave out."""
+
+
+@pytest.mark.parametrize("name", ACTIVE)
+def test_active_rounds_to_the_published_figure(name: str) -> None:
+    billions, left_out = ACTIVE[name]
+    spec = read_model(name)
+    active = (spec.active_parameters - left_out * spec.vocab_size * spec.hidden_size) / 1e9
+    # Cards print one or two figures and round either way.
+    assert active == pytest.approx(billions, rel=0.035)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_layers_slide_where_those_of_transformers_do(name: str) -> None:
+    config = built_by_transformers(name).config
+    kinds = getattr(config, "layer_types", None)
+    if kinds is None:
+        window = getattr(config, "sliding_window", None) or config.max_position_embeddings
+        kinds = ["sliding_attention" if window < config.max_position_embeddings else "full_attention"]
+        kinds *= config.num_hidden_layers
+    assert [f"{layer.attention.kind}_attention" for layer in read_model(name).layers] == kinds
+
+
+def test_tied_embedding_counts_once_and_multiplies_as_head() -> None:
+    spec = read_model("qwen3-0.6b")
+    assert sum(weight.name == "head" for weight in spec.weights()) == 0
+    assert spec.head_flops_per_token == 2 * 151_936 * 1_024

@@ -1,0 +1,187 @@
+"""Writes the generated pages and the generated parts of others; with --check it only says what is stale.
+
+A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import typer
+
+from windowtax.base.units import format_bytes, format_rate
+from windowtax.catalog.family import FAMILIES
+from windowtax.catalog.hardware_catalog import hardware, hardware_names
+from windowtax.catalog.read import catalog_entry, model_names, read_model
+from windowtax.cli.main import app
+from windowtax.hub.catalog import model_sources
+from windowtax.ops.dtypes import TORCH_DTYPES
+from windowtax.plan.reference import reference_page
+from windowtax.spec.attention.base import KINDS
+from windowtax.spec.dtypes import CACHE_DTYPES
+from windowtax.spec.rope import ROPE_SCALINGS
+
+ROOT = Path(__file__).parents[1]
+_PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def table(header: list[str], rows: list[list[str]], align: str = "") -> str:
+    """A Markdown table. align: one of "l" and "r" per column, left where it is short."""
+    marks = ["--:" if align[i : i + 1] == "r" else "---" for i in range(len(header))]
+    lines = [header, marks, *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def families() -> str:
+    """The support matrix: which family runs, which is planned only, and with which attention kinds."""
+    kinds: dict[str, set[str]] = {}
+    names: dict[str, list[str]] = {}
+    for name in model_names():
+        spec = read_model(name)
+        kinds.setdefault(spec.family, set()).update(spec.kinds)
+        names.setdefault(spec.family, []).append(name)
+    rows: list[list[str]] = []
+    for name, family in FAMILIES.items():
+        marks = ["yes" if kind in kinds.get(name, set()) else "" for kind in KINDS.names()]
+        reads = "config.json, GGUF" if family.gguf_reader else "config.json"
+        examples = ", ".join(names.get(name, [])[:3])
+        rows.append([name, "runs" if family.runs else "plans only", reads, *marks, examples])
+    rows.sort(key=lambda row: (row[1] != "runs", row[0]))
+    return table(["family", "", "read from", *KINDS.names(), "such as"], rows)
+
+
+def cache_dtypes() -> str:
+    """Cache dtypes: bytes per head and token, and whether the engine stores them yet."""
+    rows = [
+        [name, f"{dtype.vector_bytes(128):g}", "runs" if name in TORCH_DTYPES else "plans only", dtype.note]
+        for name, dtype in CACHE_DTYPES.items()
+    ]
+    return table(["cache dtype", "bytes per vector of 128", "", "what is stored"], rows, "lr")
+
+
+def rope_scalings() -> str:
+    """RoPE scalings, with the first sentence of each class."""
+    rows = [[name, (scaling.__doc__ or "").strip().split("\n")[0]] for name, scaling in ROPE_SCALINGS.items()]
+    return table(["scaling", "what it does"], rows)
+
+
+def models() -> str:
+    """The catalog of models, with what each costs per token and at 131,072 tokens."""
+    rows: list[list[str]] = []
+    for name in model_names():
+        entry, spec = catalog_entry(name), read_model(name)
+        layout = spec.layout(CACHE_DTYPES["bf16"])
+        rows.append(
+            [
+                name,
+                f"{spec.total_parameters:,}",
+                f"{spec.max_context_tokens:,}",
+                f"{layout.growth_bytes_per_token:,}",
+                f"{layout.window_bytes:,}",
+                format_bytes(layout.bytes_for(131_072)),
+                f"{entry.source} ({entry.date})",
+            ]
+        )
+    header = ["model", "parameters", "window claimed", "growth B/token", "windows B", "one user at 131,072", "source"]
+    return table(header, rows, "lrrrrr")
+
+
+def devices() -> str:
+    """The catalog of hardware."""
+    rows: list[list[str]] = []
+    for name in hardware_names():
+        if name == "this-machine":
+            continue
+        device = hardware(name)
+        bf16 = device.peak_flops_per_s.get("bf16")
+        price = device.usd_per_hour
+        rows.append(
+            [
+                name,
+                device.title,
+                format_bytes(device.memory_bytes.value),
+                format_rate(device.read_bytes_per_s.value, "B/s"),
+                "" if bf16 is None else format_rate(bf16.value, "FLOP/s"),
+                "" if price is None else f"{price.value:.2f} ({price.date})",
+            ]
+        )
+    return table(["name", "device", "memory", "reads", "bf16", "USD per hour"], rows, "llrrrr")
+
+
+def weights() -> str:
+    """The models that can be pulled by name."""
+    rows = [
+        [name, source.title, format_bytes(source.size_bytes), f"{source.context_tokens:,}", source.licence.name]
+        for name, source in model_sources().items()
+    ]
+    return table(["name", "model", "file", "window", "licence"], rows, "llrr")
+
+
+def commands() -> str:
+    """Every command with its arguments and options, as the program itself knows them."""
+    root = typer.main.get_command(app)
+    return "\n".join(_command_pages(root, "windowtax"))
+
+
+def _command_pages(command: click.Command, path: str) -> list[str]:
+    if isinstance(command, click.Group):
+        inner = sorted(command.commands.items())
+        return [page for name, sub in inner for page in _command_pages(sub, f"{path} {name}")]
+    arguments = " ".join(p.make_metavar(click.Context(command)) for p in command.params if _is_argument(p))
+    lines = [f"## {path} {arguments}".rstrip(), "", (command.help or "").strip(), ""]
+    rows = [
+        [f"`{', '.join(p.opts)}`", str(p.default) if p.default not in (None, False) else "", p.help or ""]
+        for p in command.params
+        if isinstance(p, click.Option)
+    ]
+    return [*lines, table(["option", "default", ""], rows)] if rows else lines
+
+
+def _is_argument(parameter: click.Parameter) -> bool:
+    return isinstance(parameter, click.Argument)
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "families": families,
+    "cache_dtypes": cache_dtypes,
+    "rope_scalings": rope_scalings,
+    "models": models,
+    "devices": devices,
+    "weights": weights,
+    "commands": commands,
+}
+PAGES: dict[str, Callable[[], str]] = {"docs/reference/plan-json.md": reference_page}
+
+
+def stale_files(write: bool) -> list[Path]:
+    """The files whose generated text is not what it should be; writes them where asked."""
+    stale: list[Path] = []
+    wanted = {ROOT / name: make() for name, make in PAGES.items()}
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        text = wanted.get(path, path.read_text(encoding="utf-8") if path.exists() else "")
+        wanted[path] = _PART.sub(lambda part: part[1] + PARTS[part[2]]() + part[3], text)
+    for path, text in wanted.items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(path)
+            if write:
+                path.write_text(text, encoding="utf-8")
+    return stale
+
+
+def main() -> None:
+    """Writes what is stale, or with --check fails where something is."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    stale = stale_files(write=not check)
+    for path in stale:
+        print(f"{'stale' if check else 'written'}: {path.relative_to(ROOT)}")
+    if check and stale:
+        sys.exit("run `make docs`")
+
+
+if __name__ == "__main__":
+    main()
