@@ -8,9 +8,10 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import click
 import typer
+from typer.core import TyperArgument, TyperGroup, TyperOption
 
 from windowtax.base.units import format_bytes, format_rate
 from windowtax.catalog.family import FAMILIES
@@ -122,26 +123,22 @@ def weights() -> str:
 
 def commands() -> str:
     """Every command with its arguments and options, as the program itself knows them."""
-    root = typer.main.get_command(app)
-    return "\n".join(_command_pages(root, "windowtax"))
+    return "\n".join(_command_pages(typer.main.get_command(app), "windowtax"))
 
 
-def _command_pages(command: click.Command, path: str) -> list[str]:
-    if isinstance(command, click.Group):
+def _command_pages(command: Any, path: str) -> list[str]:
+    # Typer brings its own copy of click, so its classes are the only ones to ask for.
+    if isinstance(command, TyperGroup):
         inner = sorted(command.commands.items())
         return [page for name, sub in inner for page in _command_pages(sub, f"{path} {name}")]
-    arguments = " ".join(p.make_metavar(click.Context(command)) for p in command.params if _is_argument(p))
+    arguments = " ".join(str(p.metavar or p.name).upper() for p in command.params if isinstance(p, TyperArgument))
     lines = [f"## {path} {arguments}".rstrip(), "", (command.help or "").strip(), ""]
     rows = [
-        [f"`{', '.join(p.opts)}`", str(p.default) if p.default not in (None, False) else "", p.help or ""]
+        [f"`{', '.join(p.opts)}`", "" if p.default in (None, False) else f"`{p.default}`", p.help or ""]
         for p in command.params
-        if isinstance(p, click.Option)
+        if isinstance(p, TyperOption)
     ]
     return [*lines, table(["option", "default", ""], rows)] if rows else lines
-
-
-def _is_argument(parameter: click.Parameter) -> bool:
-    return isinstance(parameter, click.Argument)
 
 
 PARTS: dict[str, Callable[[], str]] = {

@@ -167,7 +167,7 @@ def show(cells: list[Cell]) -> None:
             f"{1 / c.decode_floor_s:,.1f}",
             f"{c.decode_floor_s / c.ours.decode_s:.0%}",
         )
-    Console().print(table)
+    Console(width=110).print(table)
 
 
 def main() -> None:

@@ -3,12 +3,10 @@
 The engine's own tensors are the witness of the allocation, and the blocks in its tables of what was held.
 """
 
-from pathlib import Path
-
 import pytest
-
 from tests.cases.families import FAMILIES, save_tiny
 from tests.engine.harness import greedy, make_engine
+
 from windowtax.engine.load import LoadedModel, load_model
 from windowtax.ops.dtypes import TORCH_DTYPES
 from windowtax.spec.dtypes import cache_dtype

@@ -4,13 +4,11 @@ Greedy on tiny float32 models. A choice is only compared where the best logit is
 it; the guard makes sure that this holds for nearly all of them.
 """
 
-from pathlib import Path
-
 import pytest
 import torch
-
 from tests.cases.families import FAMILIES, save_tiny
 from tests.engine.harness import greedy, make_engine, run_all
+
 from windowtax.engine.load import LoadedModel, load_model
 
 OUTPUT = 12
@@ -19,7 +17,7 @@ PROMPTS = [[(7 * i * i + 3 * n) % 150 + 3 for i in range(n)] for n in (33, 5, 61
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def witnessed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):  # noqa: ANN201
+def witnessed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     """Our model, and transformers' greedy tokens for each prompt up to the first narrow choice."""
     folder = tmp_path_factory.mktemp("model")
     theirs = save_tiny(request.param, folder)

@@ -145,6 +145,13 @@ def test_byte_level_encoding_equals_plain_bpe(text: str) -> None:
         assert backend.encode(text).ids == PlainBpe(name, tokens, merges, ["<|im_start|>"]).encode(text)
 
 
+def test_every_token_s_bytes_are_what_decoding_gives(tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(byte_level_gguf(tmp_path / "m.gguf"))
+    assert {tokenizer.token_bytes(i) for i in range(256)} == {bytes([byte]) for byte in range(256)}
+    for token_id in range(tokenizer.vocab_size):
+        assert tokenizer.token_text(token_id) == tokenizer.decode([token_id], skip_special_tokens=False)
+
+
 def test_a_byte_level_file(tmp_path: Path) -> None:
     tokenizer = load_tokenizer(byte_level_gguf(tmp_path / "m.gguf", chat_template="{{ messages }}", eot_token_id=267))
     assert tokenizer.vocab_size == 270

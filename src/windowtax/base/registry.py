@@ -5,11 +5,12 @@ import pkgutil
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from types import ModuleType
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from windowtax.base.errors import UnknownName
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Registry(Generic[T]):
@@ -24,13 +25,14 @@ class Registry(Generic[T]):
         self._items: dict[str, T] = {}
         self._loaded = False
 
-    def register(self, name: str) -> Callable[[T], T]:
+    def register(self, name: str) -> Callable[[U], U]:
         """Decorator that files an item under `name`. A second item of the same name is a programming error."""
 
-        def add(item: T) -> T:
+        def add(item: U) -> U:
             if name in self._items:
                 raise RuntimeError(f"{self._what} {name!r} is registered twice")
-            self._items[name] = item
+            # The decorated class keeps its own type for its users; the registry sees what it is declared to hold.
+            self._items[name] = cast(T, item)
             return item
 
         return add

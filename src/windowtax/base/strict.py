@@ -44,7 +44,7 @@ class StrictConfig:
             return cast(T, int(value))
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise BadInput(f"{self.source}: {key!r} is {value!r}, but a value of type {kind.__name__} was expected.")
-        return value
+        return cast(T, value)
 
     def expect(self, key: str, *allowed: object) -> None:
         """Raises UnsupportedModel unless `key` is absent, null or one of `allowed`."""

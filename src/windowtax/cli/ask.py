@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from windowtax.schedule.scheduler import DEFAULT_STEP_TOKENS
+
 DEFAULT_MODEL = "qwen2.5-coder-0.5b"
 
 ModelOption = Annotated[
@@ -44,7 +46,9 @@ def ask(
     repetition_penalty: Annotated[float, typer.Option(help="Above 1: tokens that stood before get less likely.")] = 1.0,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same answer.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="End the answer before this text. May be repeated.")] = None,
-    step_tokens: Annotated[int, typer.Option(help="The most tokens that one step computes (prefill chunk).")] = 1024,
+    step_tokens: Annotated[
+        int, typer.Option(help="The most tokens that one step computes (prefill chunk).")
+    ] = DEFAULT_STEP_TOKENS,
     cache_bytes: Annotated[str | None, typer.Option(help="The most that the KV cache may take, such as 2GiB.")] = None,
     usd_per_hour: PriceOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print answer and bill as JSON.")] = False,

@@ -6,7 +6,7 @@ from windowtax.cache.manager import CacheManager
 from windowtax.engine.engine import Engine
 from windowtax.engine.load import LoadedModel
 from windowtax.engine.memory import RESERVE_BYTES, admit_pool, free_bytes
-from windowtax.schedule.scheduler import SchedulerConfig
+from windowtax.schedule.scheduler import DEFAULT_STEP_TOKENS, SchedulerConfig
 from windowtax.spec.dtypes import cache_dtype
 
 
@@ -18,7 +18,7 @@ class CacheOptions:
     """
 
     dtype: str = "bf16"
-    step_tokens: int = 1024
+    step_tokens: int = DEFAULT_STEP_TOKENS
     limit_bytes: int | None = None
 
 

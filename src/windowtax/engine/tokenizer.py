@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer as Backend
-from tokenizers.pre_tokenizers import ByteLevel
 
 from windowtax.base.errors import BadInput, UnsupportedModel
 from windowtax.engine.tokenizer_gguf import load_gguf_tokenizer
@@ -216,4 +215,3 @@ def _byte_alphabet() -> dict[str, int]:
 
 
 _BYTE_OF = _byte_alphabet()
-assert set(_BYTE_OF) == set(ByteLevel.alphabet())

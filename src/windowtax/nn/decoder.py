@@ -44,9 +44,9 @@ class DecoderLayer:
     def forward(self, hidden: Tensor, inputs: StepInputs) -> Tensor:
         """hidden [T, hidden_size] -> [T, hidden_size]."""
         mixed = self.attention.forward(self._norm(hidden, "attention_norm"), inputs)
-        hidden = hidden + (self._norm(mixed, "attention_post_norm") if self.sandwich else mixed)
+        hidden = (self._norm(mixed, "attention_post_norm") if self.sandwich else mixed).add_(hidden)
         thought = self.mlp.forward(self._norm(hidden, "mlp_norm"))
-        return hidden + (self._norm(thought, "mlp_post_norm") if self.sandwich else thought)
+        return (self._norm(thought, "mlp_post_norm") if self.sandwich else thought).add_(hidden)
 
     def _norm(self, hidden: Tensor, name: str) -> Tensor:
         return rms_norm(hidden, self.norms[name], self.eps)
@@ -95,6 +95,7 @@ def refuse_uncomputed(model: ModelSpec, layer: LayerSpec) -> None:
         for name, present in (
             ("a mixture of experts", not isinstance(layer.mlp, GatedMlp)),
             ("sink logits", isinstance(attention, SoftmaxAttention) and attention.sink_logits),
+            ("attention and MLP side by side", layer.norms is NormPlacement.PARALLEL),
             (
                 "query/key norms without weights",
                 isinstance(attention, SoftmaxAttention) and attention.qk_norm is QkNorm.UNWEIGHTED,

@@ -43,8 +43,9 @@ def merge(parts: list[tuple[Tensor, Tensor]]) -> Tensor:
     if len(parts) == 1:
         return parts[0][0]
     total = torch.logsumexp(torch.stack([lse for _, lse in parts]), dim=0)
-    merged = sum(out.float() * (lse - total).exp()[..., None] for out, lse in parts)
-    assert isinstance(merged, Tensor)
+    merged = torch.zeros_like(parts[0][0], dtype=torch.float32)
+    for out, lse in parts:
+        merged.addcmul_(out, (lse - total).exp_()[..., None])
     return merged.to(parts[0][0].dtype)
 
 

@@ -7,9 +7,9 @@ from torch import Tensor
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """x / rms(x) * weight over the last dimension (Zhang and Sennrich 2019, arXiv 1910.07467). weight in float32."""
-    wide = x.float()
-    inverse = wide.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
-    return (wide * inverse).mul_(weight).to(x.dtype)
+    norms = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    inverse = norms.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    return x.to(torch.float32, copy=True).mul_(inverse).mul_(weight).to(x.dtype)
 
 
 def rope_angles(positions: Tensor, inv_freq: Tensor) -> Tensor:
@@ -24,17 +24,18 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     2 * half numbers of each head turn.
     """
     half = cos.shape[-1]
-    wide = x.float()
+    wide = x.to(torch.float32, copy=True)
     a, b = wide[..., :half], wide[..., half : 2 * half]
-    turned = [a * cos - b * sin, b * cos + a * sin]
-    if 2 * half < x.shape[-1]:
-        turned.append(wide[..., 2 * half :])
-    return torch.cat(turned, dim=-1).to(x.dtype)
+    # In place but for one copy: fresh memory for every product would cost more than the products.
+    before = a.clone()
+    a.mul_(cos).addcmul_(b, sin, value=-1.0)
+    b.mul_(cos).addcmul_(before, sin)
+    return wide.to(x.dtype)
 
 
 def gated(gate_up: Tensor, activation: str) -> Tensor:
     """activation(gate) * up for gate and up side by side in the last dimension. activation: "silu" or "gelu_tanh"."""
     gate, up = gate_up.chunk(2, dim=-1)
     if activation == "silu":
-        return functional.silu(gate) * up
-    return functional.gelu(gate, approximate="tanh") * up
+        return functional.silu(gate).mul_(up)
+    return functional.gelu(gate, approximate="tanh").mul_(up)

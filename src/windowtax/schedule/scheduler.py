@@ -15,12 +15,15 @@ from windowtax.cache.manager import CacheManager
 from windowtax.schedule.sequence import Sequence, Status
 from windowtax.schedule.step import Chunk, Step
 
+DEFAULT_STEP_TOKENS = 2048
+"""Tokens of one step: long enough that weights are read seldom in a prefill, short enough to show its progress."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerConfig:
     """max_step_tokens: the budget of one step, also the longest prefill chunk. max_sequences: running at once."""
 
-    max_step_tokens: int = 1024
+    max_step_tokens: int = DEFAULT_STEP_TOKENS
     max_sequences: int = 64
 
 

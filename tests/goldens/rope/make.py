@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-from cases import CASES
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.deepseek_v3.modeling_deepseek_v3 import yarn_apply_mscale
+
+from cases import CASES
 
 DATE = "2026-11-22"
 
