@@ -1,4 +1,4 @@
-"""Units: how quantities are read from people and shown to them. GB is 10^9 bytes, GiB is 2^30; 128K tokens are 131,072."""
+"""Units: how quantities are read from people and shown. GB is 10^9 bytes, GiB is 2^30; 128K tokens are 131,072."""
 
 import re
 from fractions import Fraction

@@ -5,8 +5,8 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from windowtax.cli.console import console, messages
 from windowtax.schedule.scheduler import DEFAULT_STEP_TOKENS
 
 DEFAULT_MODEL = "qwen2.5-coder-0.5b"
@@ -77,7 +77,7 @@ def ask(
     )
     limit = None if cache_bytes is None else parse_bytes(cache_bytes)
     options = CacheOptions(dtype=cache_dtype, step_tokens=step_tokens, limit_bytes=limit)
-    err, out = Console(stderr=True), Console()
+    err = messages()
     reading = read_documents(file or [])
     for skipped in reading.skipped:
         err.print(f"skipped {skipped.path}: {skipped.reason}", markup=False, highlight=False)
@@ -94,4 +94,4 @@ def ask(
         typer.echo(json.dumps({"answer": result.text, "bill": bill_record(result.bill)}, indent=2))
         return
     sys.stdout.write("\n\n")
-    print_bill(result.bill, out)
+    print_bill(result.bill, console())

@@ -1,20 +1,33 @@
 """The bill as a table that a person reads."""
 
+import io
+from pathlib import Path
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from windowtax.base.units import format_bytes, format_rate, format_seconds, format_usd
+from windowtax.cli.console import PIPED_WIDTH
 from windowtax.engine.bill import Bill, CacheLedger
 
 
 def print_bill(bill: Bill, out: Console) -> None:
     """Prints the bill: tokens and times, the cache ledger, memory, the floor, and dollars."""
     title = f"bill: {bill.model}, computed in {bill.compute_dtype}, cache in {bill.cache_dtype}"
-    parts = Group(_work(bill), _ledger(bill.cache), _memory(bill), _dollars(bill), _notes(bill))
-    out.print(Panel(parts, title=title, title_align="left", expand=False, padding=(0, 1)))
+    tables = (_work(bill), _ledger(bill.cache), _memory(bill), _dollars(bill), _notes(bill))
+    parts = Group(*(Padding(table, (0, 0, 1, 0)) for table in tables))
+    out.print(Panel(parts, title=title, title_align="left", expand=False, padding=(1, 1, 0, 1)))
+
+
+def save_picture(bill: Bill, path: Path) -> None:
+    """Draws the bill into an SVG file, as a terminal shows it."""
+    drawn = Console(record=True, width=PIPED_WIDTH, file=io.StringIO())
+    print_bill(bill, drawn)
+    drawn.save_svg(str(path), title="windowtax demo")
 
 
 def _table(*columns: str) -> Table:
@@ -88,10 +101,11 @@ def _dollars(bill: Bill) -> Table:
 def _notes(bill: Bill) -> Text:
     hardware, speed = bill.hardware, bill.speed
     lines = [
-        f"A decode step reads {bill.cache_read_share:.0%} of its bytes from the cache: {format_seconds(bill.cache_read_s)} "
-        "at this machine's bandwidth (derived).",
-        f"Floor: {format_rate(hardware.read_bytes_per_s.value, 'B/s')} read, measured {hardware.read_bytes_per_s.date}; "
-        f"prefill is bound by {speed.prefill_floor.bound_by}, decode by {speed.decode_floor.bound_by}.",
-        "API prices: the same number of tokens at their list prices; their tokenizers and models differ.",
+        f"{bill.cache_read_share:.0%} of the bytes that a decode step reads are the cache: "
+        f"{format_seconds(bill.cache_read_s)} of it at this machine's bandwidth (derived).",
+        f"Floor: reads at {format_rate(hardware.read_bytes_per_s.value, 'B/s')}, "
+        f"measured {hardware.read_bytes_per_s.date}. Prefill is bound by "
+        f"{speed.prefill_floor.bound_by}, decode by {speed.decode_floor.bound_by}.",
+        "API prices: as many tokens at the sellers' list prices; their tokenizers and their models are other ones.",
     ]
     return Text("\n".join(lines), style="dim")

@@ -1,12 +1,14 @@
 """`windowtax demo`: the main job on real input, as `make run` runs it."""
 
 import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.rule import Rule
 
 from windowtax.cli.ask import DEFAULT_MODEL, CacheDtypeOption, DtypeOption, ModelOption, PriceOption
+from windowtax.cli.console import console, messages
 
 TOPICS = "builtin:python-reference/comparisons,execmodel,identifiers,import,typesmapping"
 QUESTION = "To which normal form are all identifiers converted while parsing?"
@@ -20,19 +22,20 @@ def demo(
     cache_dtype: CacheDtypeOption = "bf16",
     dtype: DtypeOption = "bf16",
     usd_per_hour: PriceOption = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the bill into this SVG file too.")] = None,
 ) -> None:
     """Read a long text that every Python carries, answer a question with it and without it, and show the bill."""
     from windowtax.cli.extras import need_engine
 
     need_engine()
     from windowtax.cli.asking import answer, open_model, put_together
-    from windowtax.cli.bill_view import print_bill
+    from windowtax.cli.bill_view import print_bill, save_picture
     from windowtax.cli.plan import plan
     from windowtax.engine.sampling import SamplingParams
     from windowtax.engine.session import CacheOptions
     from windowtax.texts.read import read_documents
 
-    err, out = Console(stderr=True), Console()
+    err, out = messages(), console()
     params, options = SamplingParams(max_tokens=MAX_TOKENS), CacheOptions(dtype=cache_dtype)
     loaded = open_model(model, dtype, None, err)
     context_tokens = 0
@@ -40,12 +43,13 @@ def demo(
         out.print(Rule(title, align="left", style="dim"))
         out.print(f"question: {QUESTION}", highlight=False)
         prompt = put_together(loaded, read_documents(files).documents, QUESTION, MAX_TOKENS, err)
-        sys.stdout.write("answer: ")
         result = answer(loaded, prompt, params, options, err=err, show=_show, usd_per_hour=usd_per_hour)
-        sys.stdout.write("\n")
+        sys.stdout.write("\n\n")
         context_tokens = len(prompt.token_ids) + MAX_TOKENS
         if files:
             print_bill(result.bill, out)
+            if picture is not None:
+                save_picture(result.bill, picture)
     out.print(Rule(f"the same window elsewhere: windowtax plan {model} --context {context_tokens}", align="left"))
     plan(model, context=str(context_tokens), hardware=ELSEWHERE)
     typer.echo(f"More: windowtax plan llama-3.1-70b --context 128K --explain; windowtax compare {model} llama-3.1-8b")

@@ -3,10 +3,10 @@
 import sys
 
 import typer
-from rich.console import Console
 
 from windowtax.base.errors import WindowtaxError
 from windowtax.cli import ask, bench, demo, models, plan
+from windowtax.cli.console import messages
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,8 +40,8 @@ def main() -> None:
 
 def show_error(error: WindowtaxError) -> None:
     """What is wrong in red, what to do about it below, on standard error."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print("error:", style="bold red", end=" ")
-    console.print(error.message, markup=False)
+    err = messages()
+    err.print("error:", style="bold red", end=" ")
+    err.print(error.message, markup=False)
     if error.hint:
-        console.print(error.hint, markup=False)
+        err.print(error.hint, markup=False)

@@ -3,20 +3,18 @@
 import csv
 import io
 import json
-import re
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from windowtax.base.errors import BadInput
 from windowtax.base.units import parse_tokens
 from windowtax.catalog.hardware_catalog import hardware as find_hardware
 from windowtax.catalog.read import read_model
 from windowtax.cli import plan_text
+from windowtax.cli.console import console
 from windowtax.plan.contract import plan_json, plan_row
 from windowtax.plan.fit import DEFAULT_CHUNK_TOKENS
 from windowtax.plan.plan import Plan, PlanOptions, make_plan
@@ -28,8 +26,6 @@ from windowtax.spec.hardware import Hardware
 from windowtax.spec.model import ModelSpec
 from windowtax.spec.override import with_rope
 from windowtax.spec.workload import DEFAULT_OUTPUT_TOKENS, Workload
-
-PIPED_WIDTH = 100
 
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="A catalog name, a config.json, its folder, or a .gguf file.")
@@ -148,20 +144,6 @@ def sweep(
         plan_text.print_sweep(console(), made)
         if out is not None:
             typer.echo(f"Drawn into {out}")
-
-
-def console() -> Console:
-    """Where text goes: as wide as the terminal, or PIPED_WIDTH where there is none, so that nothing wraps in a file."""
-    if sys.stdout.isatty():
-        return Console(highlight=False)
-    return Console(file=_Trimmed(), width=PIPED_WIDTH, highlight=False)
-
-
-class _Trimmed(io.StringIO):
-    """Passes text on to stdout without the blanks that tables put at the ends of lines."""
-
-    def write(self, text: str, /) -> int:
-        return sys.stdout.write(re.sub(r" +(?=\n)", "", text))
 
 
 def _spec(model: str, rope: str | None) -> ModelSpec:

@@ -1,4 +1,4 @@
-"""The bill as a JSON record, a contract that docs/reference/bill-json.md describes. Bytes are integers, times seconds."""
+"""The bill as a JSON record, the contract of docs/reference/bill-json.md. Bytes are integers, times are seconds."""
 
 from dataclasses import asdict
 from typing import Any

@@ -58,7 +58,7 @@ class Engine:
             raise BadInput(
                 f"{len(prompt_ids):,} prompt tokens and up to {params.max_tokens:,} of output make {total:,}, "
                 f"but this engine's window is {self.context_tokens:,} tokens.",
-                f"Ask for at most {max(0, self.context_tokens - len(prompt_ids)):,} output tokens, or widen the window.",
+                f"At most {max(0, self.context_tokens - len(prompt_ids)):,} output tokens fit; or open a wider window.",
             )
         request_id = f"request-{next(self._ids)}"
         sequence = Sequence(request_id, list(prompt_ids), params.max_tokens)

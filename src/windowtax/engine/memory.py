@@ -45,5 +45,5 @@ def admit_pool(layout: CacheLayout, context_tokens: int, step_tokens: int, free:
     raise DoesNotFit(
         f"{format_tokens(context_tokens)} tokens need {format_exact_bytes(need)} of KV cache; {format_bytes(free)} are "
         f"free for it; the most that fits is {fits:,} tokens.",
-        "Shorten the text, keep the cache in fewer bits, or take a model that stores less per token (windowtax compare).",
+        "Shorten the text, keep the cache in fewer bits, or take a model that stores less (windowtax compare).",
     )

@@ -72,7 +72,7 @@ def _one_query(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, T
 
 
 def _fused(q: Tensor, k: Tensor, v: Tensor, scale: float, causal: bool, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """torch's flash attention for CPUs, called below scaled_dot_product_attention because that hides the log-sum-exp."""
+    """torch's flash attention for CPUs, below scaled_dot_product_attention because that hides the log-sum-exp."""
     kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     q4, k4, v4 = (x.transpose(0, 1)[None] for x in (q, k, v))
     out, lse = kernel(q4, k4, v4, 0.0, causal, attn_mask=mask if mask is None else mask[None, None], scale=scale)

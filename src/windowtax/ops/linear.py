@@ -17,8 +17,5 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     num_rows = x.shape[0]
     if x.device.type != "cpu" or num_rows > _FEW_ROWS or num_rows == 0:
         return functional.linear(x, weight, bias)
-    if num_rows == 1:
-        out = torch.mv(weight, x[0])[None]
-    else:
-        out = torch.mm(weight, x.t()).t().contiguous()
+    out = torch.mv(weight, x[0])[None] if num_rows == 1 else torch.mm(weight, x.t()).t().contiguous()
     return out if bias is None else out + bias

@@ -119,8 +119,8 @@ class Scheduler:
         fits = largest_window(self.cache, step_tokens)
         raise DoesNotFit(
             f"{format_tokens(sequence.max_tokens)} tokens ({sequence.num_prompt_tokens:,} of prompt and up to "
-            f"{sequence.max_output_tokens:,} of output) need {format_exact_bytes(layout.pool_bytes(need))} of KV cache; "
-            f"the pool has {format_bytes(pool_bytes)}; the most that fits is {fits:,} tokens.",
+            f"{sequence.max_output_tokens:,} of output) need {format_exact_bytes(layout.pool_bytes(need))} of KV "
+            f"cache; the pool has {format_bytes(pool_bytes)}; the most that fits is {fits:,} tokens.",
             "Shorten the prompt, ask for fewer output tokens, give the cache more memory, or keep it in fewer bits.",
         )
 

@@ -20,6 +20,6 @@ def with_rope(spec: ModelSpec, override: str) -> ModelSpec:
         if isinstance(attention, SoftmaxAttention) and attention.rope is not None and attention.window is None:
             rope = parse_rope_override(override, attention.rope, spec.max_context_tokens)
             context = max(context, rope.scaling.extends(spec.max_context_tokens))
-            layer = replace(layer, attention=replace(attention, rope=rope))
-        layers.append(layer)
+            attention = replace(attention, rope=rope)
+        layers.append(replace(layer, attention=attention))
     return replace(spec, layers=tuple(layers), max_context_tokens=context)

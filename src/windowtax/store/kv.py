@@ -75,7 +75,7 @@ class KVStore:
         flat.index_copy_(0, slots, values.to(flat.dtype))
 
     def read(self, layer: int, plane: str, extent: Extent) -> Tensor:
-        """The held tokens of one sequence [num_tokens, *shape], oldest first: a view where the blocks are neighbours."""
+        """The held tokens of a sequence [num_tokens, *shape], oldest first: a view where its blocks are neighbours."""
         flat = self._flat(layer, plane)
         if extent.blocks is None:
             return flat[extent.begin : extent.begin + extent.num_tokens]

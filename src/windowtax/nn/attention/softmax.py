@@ -23,7 +23,7 @@ from windowtax.spec.attention.softmax import QkNorm, SoftmaxAttention
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Queries at start ... end - 1 that read keys from `key_start` up to themselves, within `window` if there is one."""
+    """Queries at start ... end - 1; they read keys from `key_start` up to themselves, at most `window` of them."""
 
     start: int
     end: int
