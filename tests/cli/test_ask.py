@@ -28,9 +28,7 @@ def weights() -> None:
 
 def test_an_answer_and_a_bill_that_agrees(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    page.write_text(
-        "<html><title>x</title><body><p>The pass phrase is <b>marmalade</b>.</p></body></html>"
-    )
+    page.write_text("<html><title>x</title><body><p>The pass phrase is <b>marmalade</b>.</p></body></html>")
     done = run("ask", "What is the pass phrase?", "-m", "smollm2-135m", "-f", str(page), "--max-tokens", "24", "--json")
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
