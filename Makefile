@@ -25,7 +25,7 @@ check: .venv/.dev ## format, lint, types, contracts, docs, sizes: run it before 
 	@$(BIN)/ruff format --check --quiet $(SOURCES)
 	@$(BIN)/ruff check --quiet $(SOURCES)
 	@echo "== types"
-	@$(BIN)/pyright --warnings > .venv/pyright.log || (cat .venv/pyright.log; exit 1)
+	@$(BIN)/pyright --warnings --pythonpath $(BIN)/python > .venv/pyright.log || (cat .venv/pyright.log; exit 1)
 	@echo "== contracts, docs, sizes"
 	@$(BIN)/python -m tools.generate_docs --check
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup tests/contracts
