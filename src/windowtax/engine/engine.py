@@ -73,7 +73,7 @@ class Engine:
     def cancel(self, request_id: str) -> None:
         """Ends a request now; its blocks are free at once. Unknown or finished requests are left as they are."""
         request = self.requests.get(request_id)
-        if request is not None and request.finish_reason is None:
+        if request is not None:
             self._finish(request, FinishReason.CANCELLED, self._clock())
 
     def step(self) -> list[Event]:
@@ -137,6 +137,8 @@ class Engine:
         request.finish_reason = reason
         request.meter.finished = now
         self.scheduler.finish(request.sequence)
+        # The caller holds the request; an engine that runs for weeks must not.
+        del self.requests[request.request_id]
 
     def _measure(self, step: Step, began: float, now: float) -> None:
         """Splits the step's time over its chunks by tokens; a chunk of one new token behind a context is decode."""
