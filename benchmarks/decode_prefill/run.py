@@ -20,7 +20,7 @@ from windowtax.engine.checkpoint import GgufFile, ModelWeights
 from windowtax.engine.gauge import this_machine
 from windowtax.engine.load import LoadedModel, load_model
 from windowtax.engine.sampling import SamplingParams
-from windowtax.engine.session import CacheOptions, open_engine
+from windowtax.engine.session import EngineOptions, open_engine
 from windowtax.hub import fetch
 from windowtax.plan.roofline import decode_floor, prefill_floor
 from windowtax.spec.dtypes import cache_dtype
@@ -91,7 +91,7 @@ def run_transformers(model: PreTrainedModel, tokens: list[int]) -> tuple[Sample,
 
 def run_ours(model: LoadedModel, tokens: list[int]) -> tuple[Sample, list[int]]:
     """The same through the engine, as `windowtax ask` runs it."""
-    engine = open_engine(model, len(tokens) + DECODE_TOKENS + 1, CacheOptions())
+    engine = open_engine(model, len(tokens) + DECODE_TOKENS + 1, EngineOptions())
     request = engine.add(tokens, SamplingParams(max_tokens=DECODE_TOKENS + 1, ignore_eos=True))
     while engine.has_work:
         engine.step()

@@ -92,3 +92,16 @@ def test_cancelled_neighbours_leave_no_trace(witnessed: tuple[LoadedModel, list[
         engine.cache.check()
     _same([requests[0].output_ids, requests[3].output_ids], [expected[0], expected[3]])
     assert engine.cache.held_bytes == 0
+
+
+@pytest.mark.parametrize("draft_tokens", [1, 4, 50])
+def test_with_guesses(witnessed: tuple[LoadedModel, list[list[int]]], draft_tokens: int) -> None:
+    """Prompt lookup: the same tokens in fewer steps, also together with others and in a pool that is too small."""
+    model, expected = witnessed
+    engine = make_engine(model, LONGEST, step_tokens=16, block_size=8, draft_tokens=draft_tokens)
+    requests = [engine.add(prompt, greedy(OUTPUT)) for prompt in PROMPTS]
+    while engine.has_work:
+        engine.step()
+        engine.cache.check()
+    _same([request.output_ids for request in requests], expected)
+    assert all(len(request.output_ids) == OUTPUT for request in requests)

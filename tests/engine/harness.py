@@ -20,12 +20,13 @@ def make_engine(
     block_size: int = 4,
     num_blocks: Sequence[int] | None = None,
     windows: int = 1,
+    draft_tokens: int = 0,
 ) -> Engine:
     """An engine whose pool holds `windows` windows of that length, unless num_blocks says otherwise."""
     layout = model.spec.layout(find_cache_dtype(cache_dtype), block_size)
     blocks = num_blocks or [windows * count for count in layout.peak_blocks(context_tokens, step_tokens)]
     config = SchedulerConfig(max_step_tokens=step_tokens)
-    return Engine(model, CacheManager(layout, blocks), config, context_tokens)
+    return Engine(model, CacheManager(layout, blocks), config, context_tokens, draft_tokens=draft_tokens)
 
 
 def greedy(max_tokens: int) -> SamplingParams:

@@ -49,6 +49,9 @@ def ask(
     step_tokens: Annotated[
         int, typer.Option(help="The most tokens that one step computes (prefill chunk).")
     ] = DEFAULT_STEP_TOKENS,
+    speculate: Annotated[
+        str, typer.Option(help="Guess ahead what the text says: none, or ngram (greedy only).")
+    ] = "none",
     cache_bytes: Annotated[str | None, typer.Option(help="The most that the KV cache may take, such as 2GiB.")] = None,
     usd_per_hour: PriceOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print answer and bill as JSON.")] = False,
@@ -62,7 +65,7 @@ def ask(
     from windowtax.cli.bill_view import print_bill
     from windowtax.engine.bill_record import bill_record
     from windowtax.engine.sampling import SamplingParams
-    from windowtax.engine.session import CacheOptions
+    from windowtax.engine.session import EngineOptions
     from windowtax.texts.read import read_documents
 
     params = SamplingParams(
@@ -76,7 +79,9 @@ def ask(
         stop=tuple(stop or ()),
     )
     limit = None if cache_bytes is None else parse_bytes(cache_bytes)
-    options = CacheOptions(dtype=cache_dtype, step_tokens=step_tokens, limit_bytes=limit)
+    options = EngineOptions(
+        cache_dtype=cache_dtype, step_tokens=step_tokens, limit_bytes=limit, draft_tokens=_draft_tokens(speculate)
+    )
     err = messages()
     reading = read_documents(file or [])
     for skipped in reading.skipped:
@@ -95,3 +100,12 @@ def ask(
         return
     sys.stdout.write("\n\n")
     print_bill(result.bill, console())
+
+
+def _draft_tokens(speculate: str) -> int:
+    from windowtax.base.errors import BadInput
+    from windowtax.engine.speculate import DRAFT_TOKENS
+
+    if speculate not in ("none", "ngram"):
+        raise BadInput(f"There is no speculation called {speculate!r}.", "Use --speculate none or ngram.")
+    return DRAFT_TOKENS if speculate == "ngram" else 0

@@ -16,7 +16,7 @@ from windowtax.engine.load import LoadedModel, load_model
 from windowtax.engine.memory import resident_bytes
 from windowtax.engine.prompt import Prompt, build_prompt
 from windowtax.engine.sampling import SamplingParams
-from windowtax.engine.session import CacheOptions, open_engine
+from windowtax.engine.session import EngineOptions, open_engine
 from windowtax.texts.read import Document
 
 
@@ -71,7 +71,7 @@ def answer(
     model: LoadedModel,
     prompt: Prompt,
     params: SamplingParams,
-    options: CacheOptions,
+    options: EngineOptions,
     *,
     err: Console,
     show: Callable[[str], None],
@@ -99,7 +99,7 @@ def answer(
         engine,
         request,
         hardware,
-        cache_dtype=options.dtype,
+        cache_dtype=options.cache_dtype,
         num_cached_tokens=prompt.num_text_tokens,
         usd_per_hour=price,
         resident_before_bytes=before,

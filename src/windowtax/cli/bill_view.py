@@ -57,6 +57,9 @@ def _work(bill: Bill) -> Table:
             format_seconds(speed.decode_floor.seconds),
             f"{speed.decode_of_floor:.0%}",
         )
+        if bill.drafted_tokens:
+            guessed = f"{bill.accepted_tokens:,} of {bill.drafted_tokens:,} drafts"
+            table.add_row("speculation", guessed, f"{bill.decode_steps:,} steps", "", "", "")
     else:
         table.add_row("decode", f"{bill.num_output_tokens:,}", "-", "-", "-", "-")
     return table

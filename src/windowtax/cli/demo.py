@@ -32,11 +32,11 @@ def demo(
     from windowtax.cli.bill_view import print_bill, save_picture
     from windowtax.cli.plan import plan
     from windowtax.engine.sampling import SamplingParams
-    from windowtax.engine.session import CacheOptions
+    from windowtax.engine.session import EngineOptions
     from windowtax.texts.read import read_documents
 
     err, out = messages(), console()
-    params, options = SamplingParams(max_tokens=MAX_TOKENS), CacheOptions(dtype=cache_dtype)
+    params, options = SamplingParams(max_tokens=MAX_TOKENS), EngineOptions(cache_dtype=cache_dtype)
     loaded = open_model(model, dtype, None, err)
     context_tokens = 0
     for title, files in (("without the text", []), (f"with the text: {TOPICS}", [TOPICS])):

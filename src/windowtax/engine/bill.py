@@ -43,6 +43,7 @@ class Speed:
     ttft_s: float
     tpot_s: float | None
     prefill_tokens_per_s: float
+    decode_step_s: float | None
     decode_tokens_per_s: float | None
     prefill_floor: Floor
     decode_floor: Floor
@@ -57,8 +58,8 @@ class Speed:
 
     @property
     def decode_of_floor(self) -> float | None:
-        """Floor over measured, per decode step."""
-        return None if not self.tpot_s else self.decode_floor.seconds / self.tpot_s
+        """Floor over measured, per decode step; a step may yield several tokens where they are guessed ahead."""
+        return None if not self.decode_step_s else self.decode_floor.seconds / self.decode_step_s
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,9 @@ class Bill:
     context_tokens: int
     max_context_tokens: int
     finish_reason: str
+    drafted_tokens: int
+    accepted_tokens: int
+    decode_steps: int
     cache: CacheLedger
     speed: Speed
     weight_bytes: int
@@ -119,6 +123,9 @@ def make_bill(
         context_tokens=engine.context_tokens,
         max_context_tokens=spec.max_context_tokens,
         finish_reason=str(request.finish_reason),
+        drafted_tokens=meter.drafted_tokens,
+        accepted_tokens=meter.accepted_tokens,
+        decode_steps=meter.decode_steps,
         cache=_ledger(engine, request),
         speed=speed,
         weight_bytes=engine.model.weight_bytes,
@@ -137,10 +144,14 @@ def make_bill(
 def _ledger(engine: Engine, request: Request) -> CacheLedger:
     layout, step_tokens = engine.cache.layout, engine.scheduler.config.max_step_tokens
     num_prompt, num_output = request.sequence.num_prompt_tokens, request.sequence.num_output_tokens
+    held = layout.peak_blocks_of_run(num_prompt, num_output, step_tokens)
+    if request.meter.drafted_tokens:
+        # Which guesses come true cannot be planned; the steps are taken as they came.
+        held = layout.peak_blocks_of_steps(request.meter.steps)
     return CacheLedger(
         pool_predicted_bytes=layout.pool_bytes_for(engine.context_tokens, step_tokens),
         pool_allocated_bytes=engine.runner.store.nbytes,
-        held_predicted_bytes=layout.pool_bytes(layout.peak_blocks_of_run(num_prompt, num_output, step_tokens)),
+        held_predicted_bytes=layout.pool_bytes(held),
         held_measured_bytes=request.meter.peak_bytes,
         growth_bytes_per_token=layout.growth_bytes_per_token,
         window_bytes=layout.window_bytes,
@@ -158,6 +169,7 @@ def _speed(engine: Engine, request: Request, hardware: Hardware) -> Speed:
         ttft_s=meter.ttft_s,
         tpot_s=tpot,
         prefill_tokens_per_s=meter.prefill_tokens / meter.prefill_s,
+        decode_step_s=meter.decode_s / meter.decode_steps if meter.decode_steps else None,
         decode_tokens_per_s=1 / tpot if tpot else None,
         prefill_floor=prefill_floor(spec, hardware, num_prompt, weight_element=dtype),
         decode_floor=decode_floor(spec, hardware, mean_context, engine.cache.layout, weight_element=dtype),

@@ -24,6 +24,11 @@ def bill_record(bill: Bill) -> dict[str, Any]:
             "max_context": bill.max_context_tokens,
         },
         "finish_reason": bill.finish_reason,
+        "speculation": {
+            "drafted_tokens": bill.drafted_tokens,
+            "accepted_tokens": bill.accepted_tokens,
+            "decode_steps": bill.decode_steps,
+        },
         "time": {
             "ttft_s": speed.ttft_s,
             "tpot_s": speed.tpot_s,

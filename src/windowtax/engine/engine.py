@@ -14,6 +14,7 @@ from windowtax.engine.request import Event, FinishReason, Meter, Request
 from windowtax.engine.runner import Runner
 from windowtax.engine.sampler import Sampler, SamplingState
 from windowtax.engine.sampling import SamplingParams
+from windowtax.engine.speculate import PromptLookup
 from windowtax.schedule.scheduler import Scheduler, SchedulerConfig
 from windowtax.schedule.sequence import Sequence
 from windowtax.schedule.step import Chunk, Step
@@ -23,7 +24,7 @@ class Engine:
     """Runs requests on one model.
 
     cache: the books of the KV pool that is allocated here. context_tokens: the longest that a request may become.
-    clock: seconds, for the meters.
+    clock: seconds, for the meters. draft_tokens: the most tokens that prompt lookup may guess ahead; 0 for none.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Engine:
         config: SchedulerConfig,
         context_tokens: int,
         clock: Callable[[], float] = time.perf_counter,
+        draft_tokens: int = 0,
     ) -> None:
         self.model = model
         self.cache = cache
@@ -41,6 +43,7 @@ class Engine:
         self.sampler = Sampler()
         self.context_tokens = context_tokens
         self.requests: dict[str, Request] = {}
+        self.draft_tokens = draft_tokens
         self._clock = clock
         self._ids = itertools.count()
 
@@ -65,7 +68,10 @@ class Engine:
         tokenizer = self.model.tokenizer
         decoder = None if tokenizer is None else StreamDecoder(tokenizer, params.stop)
         sampling = SamplingState(params, sequence.token_ids)
-        request = Request(request_id, sequence, sampling, decoder, Meter(self._clock()))
+        # A draft is checked against the greedy choice; a penalty would have to follow the draft token by token.
+        guesses = self.draft_tokens > 0 and params.is_greedy and params.repetition_penalty == 1.0
+        lookup = PromptLookup(sequence.token_ids) if guesses else None
+        request = Request(request_id, sequence, sampling, decoder, Meter(self._clock()), lookup)
         self.scheduler.add(sequence)
         self.requests[request_id] = request
         return request
@@ -79,6 +85,7 @@ class Engine:
     def step(self) -> list[Event]:
         """Computes one step and tells what came of it."""
         began = self._clock()
+        self._guess()
         step = self.scheduler.schedule()
         logits = self.runner.run(step)
         token_ids = self._sample(step, logits)
@@ -90,22 +97,43 @@ class Engine:
             yield from (event for event in self.step() if event.request_id == request.request_id)
 
     def _sample(self, step: Step, logits: torch.Tensor) -> list[int]:
-        states = [self.requests[chunk.sequence.sequence_id].sampling for chunk in step.chunks if chunk.samples]
+        states = [
+            self.requests[chunk.sequence.sequence_id].sampling
+            for chunk in step.chunks
+            if chunk.samples
+            for _ in range(chunk.num_drafts + 1)
+        ]
         return self.sampler.sample(logits, states) if states else []
 
     def _commit(self, step: Step, token_ids: list[int], began: float) -> list[Event]:
         now = self._clock()
         self._measure(step, began, now)
-        self.scheduler.commit(step)
-        sampled = iter(token_ids)
+        agreed = agreed_tokens(step, token_ids)
+        self.scheduler.commit(step, {name: rejected for name, (_, rejected) in agreed.items()})
         events: list[Event] = []
         for chunk in step.chunks:
             request = self.requests[chunk.sequence.sequence_id]
             if chunk.samples:
-                events.append(self._book_token(request, next(sampled), now))
+                events += self._book_tokens(request, agreed[request.request_id][0], now)
             else:
                 events.append(Event(request.request_id, chunk.end))
         return events
+
+    def _book_tokens(self, request: Request, token_ids: list[int], now: float) -> Iterator[Event]:
+        for index, token_id in enumerate(token_ids):
+            request.meter.accepted_tokens += index > 0
+            yield self._book_token(request, token_id, now)
+            if request.finish_reason is not None:
+                return
+
+    def _guess(self) -> None:
+        """Gives the running sequences that want drafts, and are about to decode, new ones."""
+        for sequence in self.scheduler.running:
+            request = self.requests[sequence.sequence_id]
+            sequence.draft_ids.clear()
+            if request.lookup is not None and sequence.num_uncomputed_tokens == 1:
+                left = sequence.max_output_tokens - sequence.num_output_tokens - 1
+                sequence.draft_ids += request.lookup.draft(min(self.draft_tokens, left))
 
     def _book_token(self, request: Request, token_id: int, now: float) -> Event:
         sequence, meter = request.sequence, request.meter
@@ -146,6 +174,8 @@ class Engine:
             meter = self.requests[chunk.sequence.sequence_id].meter
             if meter.first_scheduled is None:
                 meter.first_scheduled = began
+            meter.steps.append((chunk.start, chunk.num_tokens))
+            meter.drafted_tokens += chunk.num_drafts
             held = self.cache.held_bytes_of(chunk.sequence.sequence_id)
             meter.peak_bytes = max(meter.peak_bytes, held)
             meter.byte_seconds += held * (now - began)
@@ -161,4 +191,23 @@ class Engine:
 
 def is_decode(chunk: Chunk) -> bool:
     """Whether a chunk computes one sampled token, rather than a piece of the prompt."""
-    return chunk.num_tokens == 1 and chunk.start >= chunk.sequence.num_prompt_tokens
+    return chunk.num_tokens - chunk.num_drafts == 1 and chunk.start >= chunk.sequence.num_prompt_tokens
+
+
+def agreed_tokens(step: Step, sampled: list[int]) -> dict[str, tuple[list[int], int]]:
+    """By sequence: the tokens that a step yields, and how many of its drafts the model rejected.
+
+    sampled: the model's choice after each draft and before the first. A sequence yields its drafts as far as the model
+    chose the same, and then the model's own choice.
+    """
+    choices = iter(sampled)
+    found: dict[str, tuple[list[int], int]] = {}
+    for chunk in step.chunks:
+        if not chunk.samples:
+            continue
+        chosen = [next(choices) for _ in range(chunk.num_drafts + 1)]
+        num_agreed = 0
+        while num_agreed < chunk.num_drafts and chunk.sequence.draft_ids[num_agreed] == chosen[num_agreed]:
+            num_agreed += 1
+        found[chunk.sequence.sequence_id] = chosen[: num_agreed + 1], chunk.num_drafts - num_agreed
+    return found

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from windowtax.engine.detokenize import StreamDecoder
 from windowtax.engine.sampler import SamplingState
+from windowtax.engine.speculate import PromptLookup
 from windowtax.schedule.sequence import Sequence
 
 
@@ -22,7 +23,8 @@ class Meter:
 
     byte_seconds: the bytes of its blocks, integrated over the time that they were held. peak_bytes: the most at once.
     decode_steps: steps that computed one token of it behind a context; decode_context_tokens: the sum of those
-    contexts' lengths, for the reads that they stand for.
+    contexts' lengths, for the reads that they stand for. drafted_tokens, accepted_tokens: guessed ahead, and right.
+    steps: of each, the tokens computed before it and in it.
     """
 
     arrived: float
@@ -34,6 +36,9 @@ class Meter:
     decode_s: float = 0.0
     decode_steps: int = 0
     decode_context_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
+    steps: list[tuple[int, int]] = field(default_factory=list)
     byte_seconds: float = 0.0
     peak_bytes: int = 0
 
@@ -58,6 +63,7 @@ class Request:
     sampling: SamplingState
     decoder: StreamDecoder | None
     meter: Meter
+    lookup: PromptLookup | None = None
     text: str = ""
     finish_reason: FinishReason | None = None
     output_ids: list[int] = field(default_factory=list)

@@ -20,7 +20,7 @@ class Runner:
         self.store = KVStore(cache.layout, cache.num_blocks, device)
 
     def run(self, step: Step) -> Tensor:
-        """Logits [B, vocab_size] in float32, a row for each chunk of the step that samples, in their order."""
+        """Logits [B, vocab_size] in float32: for each chunk that samples, a row per draft and one more, in order."""
         return self.decoder.forward(self.inputs(step))
 
     def inputs(self, step: Step) -> StepInputs:
@@ -32,14 +32,14 @@ class Runner:
         sequences: list[SequenceRows] = []
         for chunk in step.chunks:
             first_row = len(token_ids)
-            token_ids += chunk.sequence.token_ids[chunk.start : chunk.end]
+            token_ids += chunk.token_ids
             positions += range(chunk.start, chunk.end)
             for group, table in enumerate(self.cache.tables(chunk.sequence.sequence_id)):
                 slots[group] += table.slots(chunk.start, chunk.num_tokens, self.cache.layout.block_size)
             rows = slice(first_row, len(token_ids))
             sequences.append(SequenceRows(rows, chunk.start, chunk.sequence.max_tokens, self._extents(chunk)))
             if chunk.samples:
-                sampled.append(len(token_ids) - 1)
+                sampled += range(len(token_ids) - 1 - chunk.num_drafts, len(token_ids))
         return StepInputs(
             token_ids=self._tensor(token_ids),
             positions=self._tensor(positions),

@@ -11,23 +11,25 @@ from windowtax.spec.dtypes import cache_dtype
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CacheOptions:
-    """How the KV cache is kept. dtype: a cache dtype's name. step_tokens: the longest prefill chunk.
+class EngineOptions:
+    """How an engine runs. cache_dtype: a cache dtype's name. step_tokens: the longest prefill chunk.
 
-    limit_bytes: the most that the pool may take; None for what the machine has free.
+    limit_bytes: the most that the KV pool may take; None for what the machine has free. draft_tokens: the most tokens
+    that prompt lookup guesses ahead; 0 for none.
     """
 
-    dtype: str = "bf16"
+    cache_dtype: str = "bf16"
     step_tokens: int = DEFAULT_STEP_TOKENS
     limit_bytes: int | None = None
+    draft_tokens: int = 0
 
 
-def open_engine(model: LoadedModel, context_tokens: int, options: CacheOptions) -> Engine:
+def open_engine(model: LoadedModel, context_tokens: int, options: EngineOptions) -> Engine:
     """An engine whose pool holds one window of that length. Raises DoesNotFit, with the sum, where it does not fit."""
-    layout = model.spec.layout(cache_dtype(options.dtype))
+    layout = model.spec.layout(cache_dtype(options.cache_dtype))
     free = max(0, free_bytes(model.device) - RESERVE_BYTES)
     if options.limit_bytes is not None:
         free = min(free, options.limit_bytes)
     blocks = admit_pool(layout, context_tokens, options.step_tokens, free)
     config = SchedulerConfig(max_step_tokens=options.step_tokens)
-    return Engine(model, CacheManager(layout, blocks), config, context_tokens)
+    return Engine(model, CacheManager(layout, blocks), config, context_tokens, draft_tokens=options.draft_tokens)

@@ -7,6 +7,7 @@ later (preemption by recompute, Kwon et al. 2023, PagedAttention, arXiv 2309.061
 """
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from windowtax.base.errors import DoesNotFit
@@ -69,11 +70,15 @@ class Scheduler:
             budget -= chunk.num_tokens
         return Step(tuple(chunks), tuple(preempted))
 
-    def commit(self, step: Step) -> None:
-        """Books a computed step: counters move on, and blocks behind every window go back."""
+    def commit(self, step: Step, rejected: Mapping[str, int] | None = None) -> None:
+        """Books a computed step: counters move on, and blocks behind every window go back.
+
+        rejected: by sequence id, how many of its drafts the model did not agree with; none unless given.
+        """
         for chunk in step.chunks:
-            chunk.sequence.num_computed_tokens = chunk.end
-            self.cache.trim(chunk.sequence.sequence_id, chunk.end)
+            sequence = chunk.sequence
+            sequence.num_computed_tokens = chunk.end - (rejected or {}).get(sequence.sequence_id, 0)
+            self.cache.trim(sequence.sequence_id, sequence.num_computed_tokens)
 
     def finish(self, sequence: Sequence) -> None:
         """Ends a sequence, wherever it stands, and gives its blocks back."""
@@ -85,7 +90,14 @@ class Scheduler:
         self.cache.free(sequence.sequence_id)
 
     def _next_chunk(self, sequence: Sequence, budget: int) -> Chunk:
-        return Chunk(sequence, sequence.num_computed_tokens, min(budget, sequence.num_uncomputed_tokens))
+        start, num_known = sequence.num_computed_tokens, sequence.num_uncomputed_tokens
+        if num_known > budget or not sequence.draft_ids:
+            return Chunk(sequence, start, min(budget, num_known))
+        # Drafts only fill the block that is needed anyway, so they never cost memory or somebody else's blocks.
+        block_size = self.cache.layout.block_size
+        room = -(start + num_known) % block_size
+        num_drafts = min(len(sequence.draft_ids), budget - num_known, room)
+        return Chunk(sequence, start, num_known + num_drafts, num_drafts)
 
     def _make_room(self, chunk: Chunk, preempted: list[Sequence]) -> bool:
         """Reserves the chunk's blocks, at the cost of newer sequences if need be; False if it gave way itself."""
@@ -101,6 +113,7 @@ class Scheduler:
         self.running.remove(sequence)
         self.cache.free(sequence.sequence_id)
         sequence.num_computed_tokens = 0
+        sequence.draft_ids.clear()
         sequence.num_preemptions += 1
         sequence.status = Status.WAITING
         self.waiting.appendleft(sequence)

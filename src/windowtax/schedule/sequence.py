@@ -17,7 +17,8 @@ class Sequence:
     """Counters of one sequence, in tokens. token_ids: the prompt, then what was sampled.
 
     num_computed_tokens: how many of token_ids have their keys and values in the cache. The last sampled token has
-    not: it is computed in the step that samples its successor.
+    not: it is computed in the step that samples its successor. draft_ids: tokens that somebody guesses to come next;
+    a step may compute them too, and what the model does not agree with is forgotten.
     """
 
     sequence_id: str
@@ -26,6 +27,7 @@ class Sequence:
     num_prompt_tokens: int = field(init=False)
     num_computed_tokens: int = 0
     num_preemptions: int = 0
+    draft_ids: list[int] = field(default_factory=list)
     status: Status = Status.WAITING
 
     def __post_init__(self) -> None:

@@ -7,11 +7,12 @@ from windowtax.schedule.sequence import Sequence
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Tokens start ... start + num_tokens - 1 of one sequence."""
+    """Tokens start ... start + num_tokens - 1 of one sequence, the last `num_drafts` of which are its draft's first."""
 
     sequence: Sequence
     start: int
     num_tokens: int
+    num_drafts: int = 0
 
     @property
     def end(self) -> int:
@@ -21,7 +22,13 @@ class Chunk:
     @property
     def samples(self) -> bool:
         """Whether this chunk ends at the newest token, so that its last logits give the next one."""
-        return self.end == len(self.sequence.token_ids)
+        return self.end - self.num_drafts == len(self.sequence.token_ids)
+
+    @property
+    def token_ids(self) -> list[int]:
+        """The tokens to compute."""
+        known = self.sequence.token_ids[self.start : self.end - self.num_drafts]
+        return known + self.sequence.draft_ids[: self.num_drafts]
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,6 +164,10 @@ class CacheLayout:
             (start, min(chunk_tokens, num_prompt_tokens - start)) for start in range(0, num_prompt_tokens, chunk_tokens)
         ]
         steps += [(num_prompt_tokens + index, 1) for index in range(num_output_tokens - 1)]
+        return self.peak_blocks_of_steps(steps)
+
+    def peak_blocks_of_steps(self, steps: Iterable[tuple[int, int]]) -> tuple[int, ...]:
+        """The same for given steps: (tokens computed before, tokens computed now) each."""
         held = (tuple(end - first for first, end in self._ranges(start, new)) for start, new in steps)
         return max(held, key=self.pool_bytes)
 
