@@ -11,7 +11,7 @@ from rich.console import Console
 from tests.cases.families import save_tiny
 from tests.engine.harness import greedy, make_engine
 from windowtax.catalog.hardware_catalog import hardware
-from windowtax.cli.bill_view import print_bill
+from windowtax.cli.bill_view import print_bill, save_picture
 from windowtax.engine.bill import Bill, make_bill
 from windowtax.engine.bill_record import bill_record
 from windowtax.engine.load import load_model
@@ -78,3 +78,10 @@ def test_it_is_shown_with_both_verdicts(bill: Bill) -> None:
     print_bill(bill, Console(file=text, width=120))
     assert text.getvalue().count("equal") == 2
     assert f"{bill.cache.held_measured_bytes:,} B measured" in text.getvalue()
+
+
+def test_its_picture_asks_for_nothing(bill: Bill, tmp_path: Path) -> None:
+    save_picture(bill, tmp_path / "bill.svg")
+    drawn = (tmp_path / "bill.svg").read_text()
+    assert "equal" in drawn
+    assert set(re.findall(r"https?://[^\"')\s]+", drawn)) <= {"http://www.w3.org/2000/svg", "https://www.textualize.io"}

@@ -1,10 +1,11 @@
 """The bill as a table that a person reads."""
 
 import io
+import re
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group
+from rich.console import CONSOLE_SVG_FORMAT, Console, Group
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
@@ -27,7 +28,9 @@ def save_picture(bill: Bill, path: Path) -> None:
     """Draws the bill into an SVG file, as a terminal shows it."""
     drawn = Console(record=True, width=PIPED_WIDTH, file=io.StringIO())
     print_bill(bill, drawn)
-    drawn.save_svg(str(path), title="windowtax demo")
+    # Rich's own frame names fonts by addresses on the web; a picture must not ask for anything.
+    frame = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+    drawn.save_svg(str(path), title="windowtax demo", code_format=frame)
 
 
 def _table(*columns: str) -> Table:
