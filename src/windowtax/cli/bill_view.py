@@ -4,8 +4,9 @@ import io
 import re
 from pathlib import Path
 
+from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.box import SIMPLE_HEAD
-from rich.console import CONSOLE_SVG_FORMAT, Console, Group
+from rich.console import Console, Group
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table

@@ -27,7 +27,7 @@ class Sequence:
     num_prompt_tokens: int = field(init=False)
     num_computed_tokens: int = 0
     num_preemptions: int = 0
-    draft_ids: list[int] = field(default_factory=list)
+    draft_ids: list[int] = field(default_factory=list[int])
     status: Status = Status.WAITING
 
     def __post_init__(self) -> None:
