@@ -7,7 +7,7 @@ SOURCES := src tests tools benchmarks
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench docs clean
+.PHONY: help run test check format bench docs browser clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ bench: .venv/.dev ## prefill and decode beside transformers, in one process tree
 
 docs: .venv/.dev ## write the generated pages and tables again
 	@$(BIN)/python -m tools.generate_docs
+
+browser: ## install Debian's Chromium for the tests of the page, which are skipped without it (needs root and apt)
+	@command -v chromium > /dev/null || (apt-get update -qq && apt-get install -y -qq chromium > /dev/null)
 
 clean: ## remove .venv and what tools left behind; the weights in the user cache folder stay
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist out

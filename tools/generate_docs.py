@@ -13,16 +13,24 @@ from typing import Any
 import typer
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
+from windowtax.base.errors import BadInput
 from windowtax.base.units import format_bytes, format_rate
 from windowtax.catalog.family import FAMILIES
 from windowtax.catalog.hardware_catalog import hardware, hardware_names
 from windowtax.catalog.read import catalog_entry, model_names, read_model
 from windowtax.cli.main import app
 from windowtax.hub.catalog import model_sources
+from windowtax.nn.attention.base import ATTENTION
 from windowtax.ops.dtypes import TORCH_DTYPES
+from windowtax.plan.accuracy import accuracy_page
+from windowtax.plan.claims.page import claims_page
 from windowtax.plan.reference import reference_page
+from windowtax.plan.tables import tables_page
+from windowtax.price.xray.backtest import backtest
+from windowtax.price.xray.latency import latency_trials
+from windowtax.price.xray.report import refreshed
 from windowtax.spec.attention.base import KINDS
-from windowtax.spec.dtypes import CACHE_DTYPES
+from windowtax.spec.dtypes import CACHE_DTYPES, CacheDtype
 from windowtax.spec.rope import ROPE_SCALINGS
 
 ROOT = Path(__file__).parents[1]
@@ -46,21 +54,36 @@ def families() -> str:
         names.setdefault(spec.family, []).append(name)
     rows: list[list[str]] = []
     for name, family in FAMILIES.items():
-        marks = ["yes" if kind in kinds.get(name, set()) else "" for kind in KINDS.names()]
         reads = "config.json, GGUF" if family.gguf_reader else "config.json"
-        examples = ", ".join(names.get(name, [])[:3])
-        rows.append([name, "runs" if family.runs else "plans only", reads, *marks, examples])
+        found = ", ".join(sorted(kinds.get(name, ())))
+        rows.append([name, "runs" if family.runs else "plans only", found, reads, ", ".join(names.get(name, [])[:3])])
     rows.sort(key=lambda row: (row[1] != "runs", row[0]))
-    return table(["family", "", "read from", *KINDS.names(), "such as"], rows)
+    return table(["family", "", "attention kinds", "read from", "such as"], rows)
+
+
+def attention_kinds() -> str:
+    """Attention kinds, with the first sentence of each class, and whether the engine computes them yet."""
+    rows = [
+        [name, "runs" if name in ATTENTION else "plans only", (kind.__doc__ or "").strip().split("\n")[0]]
+        for name, kind in KINDS.items()
+    ]
+    return table(["attention kind", "", "what it is"], rows)
 
 
 def cache_dtypes() -> str:
     """Cache dtypes: bytes per head and token, and whether the engine stores them yet."""
     rows = [
-        [name, f"{dtype.vector_bytes(128):g}", "runs" if name in TORCH_DTYPES else "plans only", dtype.note]
+        [name, _vector_bytes(dtype), "runs" if name in TORCH_DTYPES else "plans only", dtype.note]
         for name, dtype in CACHE_DTYPES.items()
     ]
-    return table(["cache dtype", "bytes per vector of 128", "", "what is stored"], rows, "lr")
+    return table(["cache dtype", "bytes per vector of 256", "", "what is stored"], rows, "lr")
+
+
+def _vector_bytes(dtype: CacheDtype) -> str:
+    try:
+        return f"{dtype.vector_bytes(256):g}"
+    except BadInput:  # a layout of another sort of rows; its note says which
+        return ""
 
 
 def rope_scalings() -> str:
@@ -143,6 +166,7 @@ def _command_pages(command: Any, path: str) -> list[str]:
 
 PARTS: dict[str, Callable[[], str]] = {
     "families": families,
+    "attention_kinds": attention_kinds,
     "cache_dtypes": cache_dtypes,
     "rope_scalings": rope_scalings,
     "models": models,
@@ -150,22 +174,33 @@ PARTS: dict[str, Callable[[], str]] = {
     "weights": weights,
     "commands": commands,
 }
-PAGES: dict[str, Callable[[], str]] = {"docs/reference/plan-json.md": reference_page}
+PAGES: dict[str, Callable[[str], str]] = {
+    "docs/reference/plan-json.md": lambda _: reference_page(),
+    "docs/claims.md": lambda _: claims_page(),
+    "docs/accuracy.md": lambda _: accuracy_page(),
+    "docs/serving-tables.md": lambda _: tables_page(),
+    "docs/xray.md": lambda page: refreshed(page, backtest(), latency_trials()),
+}
+"""Pages that are generated whole, or by a room of their own: from what they say now to what they should say."""
 
 
 def stale_files(write: bool) -> list[Path]:
     """The files whose generated text is not what it should be; writes them where asked."""
     stale: list[Path] = []
-    wanted = {ROOT / name: make() for name, make in PAGES.items()}
+    wanted = {ROOT / name: make(_text(ROOT / name)) for name, make in PAGES.items()}
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
-        text = wanted.get(path, path.read_text(encoding="utf-8") if path.exists() else "")
+        text = wanted.get(path, _text(path))
         wanted[path] = _PART.sub(lambda part: part[1] + PARTS[part[2]]() + part[3], text)
     for path, text in wanted.items():
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
+        if _text(path) != text:
             stale.append(path)
             if write:
                 path.write_text(text, encoding="utf-8")
     return stale
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def main() -> None:

@@ -301,57 +301,21 @@ def test_quantisation_configs_of_all_makers(settings: dict[str, Any], dtype: str
 # --- refused ------------------------------------------------------------------------------------------------------
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "DeepSeek V3": (
+    "Mamba 2": ({"architectures": ["Mamba2ForCausalLM"], "model_type": "mamba2"}, "Mamba2ForCausalLM.*state-space"),
+    "Falcon H1": ({"architectures": ["FalconH1ForCausalLM"], "model_type": "falcon_h1"}, "FalconH1.*Mamba"),
+    "MiniMax M3": ({"architectures": ["MiniMaxM3ForCausalLM"], "model_type": "minimax_m3"}, "MiniMaxM3.*block-sparse"),
+    "Kimi K3": (
         {
-            "architectures": ["DeepseekV3ForCausalLM"],
-            "model_type": "deepseek_v3",
-            "kv_lora_rank": 512,
-            "num_key_value_heads": 128,
+            "architectures": ["KimiK3ForConditionalGeneration"],
+            "model_type": "kimi_k3",
+            "text_config": {
+                "architectures": ["KimiLinearForCausalLM"],
+                "model_type": "kimi_linear",
+                "kv_lora_rank": 512,
+            },
         },
-        "DeepseekV3ForCausalLM.*latent attention",
+        "KimiK3ForConditionalGeneration.*latent attention",
     ),
-    "DeepSeek V3.2": (
-        {"architectures": ["DeepseekV32ForCausalLM"], "model_type": "deepseek_v32", "index_topk": 2048},
-        "DeepseekV32ForCausalLM.*sparse index",
-    ),
-    "DeepSeek V4": (
-        {"architectures": ["DeepseekV4ForCausalLM"], "model_type": "deepseek_v4", "compress_ratios": [4, 128]},
-        "DeepseekV4ForCausalLM.*CSA",
-    ),
-    "Kimi K2": (
-        {"architectures": ["DeepseekV3ForCausalLM"], "model_type": "kimi_k2", "kv_lora_rank": 512},
-        "latent attention",
-    ),
-    "GLM-5": (
-        {"architectures": ["GlmMoeDsaForCausalLM"], "model_type": "glm_moe_dsa", "head_dim": 64},
-        "GlmMoeDsaForCausalLM.*DSA",
-    ),
-    "Qwen3.5": (
-        {
-            "architectures": ["Qwen3_5MoeForConditionalGeneration"],
-            "model_type": "qwen3_5_moe",
-            "text_config": {"linear_num_value_heads": 32},
-        },
-        "Qwen3_5Moe.*gated delta",
-    ),
-    "Nemotron-H": (
-        {"architectures": ["NemotronHForCausalLM"], "model_type": "nemotron_h", "chunk_size": 128},
-        "NemotronH.*Mamba",
-    ),
-    "Gemma 4": (
-        {"architectures": ["Gemma4ForConditionalGeneration"], "model_type": "gemma4", "text_config": {}},
-        "Gemma4.*share the cache",
-    ),
-    "Kimi K2.5": (
-        {
-            "architectures": ["KimiK25ForConditionalGeneration"],
-            "model_type": "kimi_k25",
-            "text_config": {"model_type": "kimi_k2", "kv_lora_rank": 512},
-            "use_unified_vision_chunk": True,
-        },
-        "KimiK25.*latent attention",
-    ),
-    "MiniMax-Text-01": ({"architectures": ["MiniMaxForCausalLM"], "model_type": "minimax"}, "lightning"),
     "unknown, with a latent": (
         {"architectures": ["NewForCausalLM"], "model_type": "new", "kv_lora_rank": 256},
         "NewForCausalLM.*latent attention",
@@ -375,3 +339,9 @@ def test_a_llama_with_a_latent_is_refused_too() -> None:
 def test_a_config_that_names_no_architecture_is_refused() -> None:
     with pytest.raises(BadInput, match="neither 'architectures' nor 'model_type'"):
         read_config({"hidden_size": 64}, "m")
+
+
+def test_a_wrapper_that_nobody_knows_is_not_read_as_what_it_wraps() -> None:
+    config = {"architectures": ["NewVisionForConditionalGeneration"], "text_config": raw("qwen3-8b")}
+    with pytest.raises(UnsupportedModel, match="NewVisionForConditionalGeneration"):
+        read_config(config, "m")

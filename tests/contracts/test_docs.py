@@ -18,7 +18,8 @@ NAMED = re.compile(r"`((?:src|tests|docs|tools|benchmarks)/[\w./-]+)")
 LINKED = re.compile(r"\]\(([^)#:]+)\)")
 FENCED = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 INLINE = re.compile(r"`(windowtax [^`]+)`")
-RUN_HERE = {"plan", "compare", "sweep", "models list"}
+RUN_HERE = {"plan", "compare", "sweep", "classify", "claims", "check", "models list"}
+RUN_HERE |= {f"price {verb}" for verb in ("bill", "compare", "show", "cache", "tiers", "retrieval")}
 """Commands that examples really run: fast, offline, and without torch."""
 
 

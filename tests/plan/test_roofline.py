@@ -1,6 +1,7 @@
 """The roofline against published measurements (facts/models.md, section 5); tolerances are what was seen, rounded up.
 
-Fitted with the InferenceX rows are eta_BW and the overhead per layer; all other rows are predictions.
+Fitted with the InferenceX rows are eta_BW and the overhead per layer, with the 8B's intercept the latency of an
+all-reduce; all other rows are predictions.
 """
 
 import pytest
@@ -29,7 +30,7 @@ def test_slope_and_intercept_of_the_vllm_post():
     one = rank(LLAMA_8B, "h100", "bf16")
     short, long = one.decode(1, 1).overlap_s, one.decode(100_001, 1).overlap_s
     assert (long - short) / 100_000 * 1e3 == pytest.approx(4.37e-5, rel=0.05)
-    assert short * 1e3 == pytest.approx(6.44, rel=0.15)
+    assert short * 1e3 == pytest.approx(6.44, rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -75,9 +76,9 @@ def test_nvidia_nim_tpot_of_few_users(users, milliseconds, within):
     assert found == pytest.approx(milliseconds, rel=within)
 
 
-@pytest.mark.parametrize(("scheme", "tokens_per_s"), [("bf16", 93.89), ("int8", 137.64)])
-def test_gpt_fast_on_an_a100(scheme, tokens_per_s):
-    assert 1 / rank(LLAMA_8B, "a100", scheme).decode(200, 1).overlap_s == pytest.approx(tokens_per_s, rel=0.06)
+@pytest.mark.parametrize(("scheme", "tokens_per_s", "within"), [("bf16", 93.89, 0.03), ("int8", 137.64, 0.14)])
+def test_gpt_fast_on_an_a100(scheme, tokens_per_s, within):
+    assert 1 / rank(LLAMA_8B, "a100", scheme).decode(200, 1).overlap_s == pytest.approx(tokens_per_s, rel=within)
 
 
 def test_a_decode_floor_is_bytes_over_bandwidth():

@@ -1,7 +1,9 @@
 """What each model's cache costs: published shapes against figures that were worked out apart from this code.
 
 bf16, no rounding to blocks. growth: bytes per further token once every window is full. window: bytes of all windows and
-chunks when full. The totals are GiB at 8,192, 131,072 and 1,048,576 tokens, beyond a model's trained length too.
+chunks when full. state: bytes per sequence, recurrent states in fp32. The totals are GiB at 8,192, 131,072 and
+1,048,576 tokens, beyond a model's trained length too. Window and state bytes are exact; totals as printed in the
+survey of configs and engine sources of 2026-11 that the project's facts hold (models.md, 1.5).
 """
 
 from dataclasses import dataclass
@@ -10,7 +12,10 @@ import pytest
 
 from windowtax.base.units import GIB, KIB, MIB
 from windowtax.catalog.read import read_model
+from windowtax.spec.attention.base import AttentionKind
 from windowtax.spec.attention.full import FullAttention
+from windowtax.spec.attention.kda import KimiDelta
+from windowtax.spec.attention.mla import LatentAttention
 from windowtax.spec.attention.sliding import SlidingAttention
 from windowtax.spec.cache import CacheLayout
 from windowtax.spec.dtypes import cache_dtype
@@ -23,10 +28,11 @@ LENGTHS = (8_192, 131_072, 1_048_576)
 class Row:
     """One row. model: a catalog name, or the layers of a model whose config no family reads yet."""
 
-    model: str | tuple[FullAttention | SlidingAttention, ...]
+    model: str | tuple[AttentionKind, ...]
     growth: int
     window: int
     gib: tuple[float, float, float]
+    state: int = 0
 
 
 def full(num_kv_heads: int, head_dim: int = 128) -> FullAttention:
@@ -46,16 +52,19 @@ def sliding(window_tokens: int, num_kv_heads: int, head_dim: int = 128) -> Slidi
     )
 
 
-GEMMA_3N_E4B = (sliding(512, 2, 256),) * 16 + (full(2, 256),) * 4
-"""35 layers, of which the last 15 read the cache of earlier ones: 20 keep their own."""
-GEMMA_4_E2B = (sliding(512, 1, 256),) * 12 + (full(1, 512),) * 3
-GEMMA_4_E4B = (sliding(512, 2, 256),) * 20 + (full(2, 512),) * 4
-GEMMA_4_26B = (sliding(1024, 8, 256),) * 25 + (full(2, 512),) * 5
-GEMMA_4_31B = (sliding(1024, 16, 256),) * 50 + (full(4, 512),) * 10
 COMMAND_R_PLUS = (full(8),) * 64
 COMMAND_A = (sliding(4096, 8),) * 48 + (full(8),) * 16
-NEMOTRON_SUPER_49B = (full(8),) * 49
-"""80 layers, 31 of them without attention."""
+KIMI_K3 = (
+    LatentAttention(
+        num_query_heads=96,
+        kv_lora_rank=512,
+        qk_nope_head_dim=128,
+        qk_rope_head_dim=64,
+        v_head_dim=128,
+        q_lora_rank=1536,
+        rope=None,
+    ),
+) * 24 + (KimiDelta(num_heads=96, head_dim=128, gate_rank=None),) * 69
 
 ROWS = {
     "Llama 3 8B": Row("llama-3-8b", 131_072, 0, (1.000, 16.000, 128.000)),
@@ -67,17 +76,37 @@ ROWS = {
     "Llama 4 Maverick": Row("llama-4-maverick", 49_152, 1_207_959_552, (1.500, 7.125, 49.125)),
     "Mistral 7B v0.1": Row("mistral-7b-v0.1", 0, 536_870_912, (0.500, 0.500, 0.500)),
     "DeepSeek-67B": Row("deepseek-67b", 389_120, 0, (2.969, 47.500, 380.000)),
+    "DeepSeek-V2": Row("deepseek-v2", 69_120, 0, (0.527, 8.438, 67.500)),
+    "DeepSeek-V3": Row("deepseek-v3", 70_272, 0, (0.536, 8.578, 68.625)),
+    "DeepSeek-V3.2": Row("deepseek-v3.2", 85_888, 0, (0.655, 10.484, 83.875)),
+    "Kimi K2": Row("kimi-k2", 70_272, 0, (0.536, 8.578, 68.625)),
+    "Kimi K2.5": Row("kimi-k2.5", 70_272, 0, (0.536, 8.578, 68.625)),
+    "GLM-5": Row("glm-5", 109_824, 0, (0.838, 13.406, 107.250)),
+    "GLM-5.2": Row("glm-5.2", 95_232, 0, (0.727, 11.625, 93.000)),
+    "DeepSeek-V4-Pro": Row("deepseek-v4-pro", 9_848, 7_995_392, (0.083, 1.210, 9.625)),
+    "DeepSeek-V4-Flash": Row("deepseek-v4-flash", 6_880, 5_636_096, (0.058, 0.845, 6.724)),
+    "Qwen3-Next-80B-A3B": Row("qwen3-next-80b-a3b", 24_576, 0, (0.259, 3.072, 24.072), 77_266_944),
+    "Qwen3.5-35B-A3B": Row("qwen3.5-35b-a3b", 20_480, 0, (0.216, 2.560, 20.060), 64_389_120),
+    "Qwen3.6-35B-A3B": Row("qwen3.6-35b-a3b-nvfp4", 20_480, 0, (0.216, 2.560, 20.060), 64_389_120),
+    "Qwen3.5-27B": Row("qwen3.5-27b", 65_536, 0, (0.643, 8.143, 64.143), 153_944_064),
+    "Qwen3.5-122B-A10B": Row("qwen3.5-122b-a10b", 24_576, 0, (0.331, 3.143, 24.143), 153_649_152),
+    "Qwen3.5-397B-A17B": Row("qwen3.5-397b-a17b", 30_720, 0, (0.413, 3.929, 30.179), 192_061_440),
+    "Kimi-Linear-48B-A3B": Row("kimi-linear-48b-a3b", 8_064, 0, (0.102, 1.025, 7.915), 43_417_600),
+    "Kimi K3": Row(KIMI_K3, 27_648, 0, (0.629, 3.794, 27.419), 449_372_160),
+    "MiniMax-Text-01": Row("minimax-text-01", 40_960, 0, (0.586, 5.273, 40.273), 293_601_280),
+    "Jamba v0.1": Row("jamba-v0.1", 16_384, 0, (0.140, 2.015, 16.015), 16_056_320),
+    "Nemotron-3-Nano": Row("nemotron-3-nano-30b-a3b", 6_144, 0, (0.093, 0.796, 6.046), 49_082_368),
     "MiniMax-M2.5": Row("minimax-m2.5", 253_952, 0, (1.938, 31.000, 248.000)),
     "Gemma 2 9B": Row("gemma-2-9b", 172_032, 704_643_072, (1.969, 21.656, 168.656)),
     "Gemma 2 27B": Row("gemma-2-27b", 188_416, 771_751_936, (2.156, 23.719, 184.719)),
     "Gemma 3 4B": Row("gemma-3-4b", 20_480, 121_634_816, (0.270, 2.613, 20.113)),
     "Gemma 3 12B": Row("gemma-3-12b", 65_536, 335_544_320, (0.812, 8.312, 64.312)),
     "Gemma 3 27B": Row("gemma-3-27b", 81_920, 436_207_616, (1.031, 10.406, 80.406)),
-    "Gemma 3n E4B": Row(GEMMA_3N_E4B, 8_192, 16_777_216, (0.078, 1.016, 8.016)),
-    "Gemma 4 E2B": Row(GEMMA_4_E2B, 6_144, 6_291_456, (0.053, 0.756, 6.006)),
-    "Gemma 4 E4B": Row(GEMMA_4_E4B, 16_384, 20_971_520, (0.145, 2.020, 16.020)),
-    "Gemma 4 26B-A4B": Row(GEMMA_4_26B, 20_480, 209_715_200, (0.352, 2.695, 20.195)),
-    "Gemma 4 31B": Row(GEMMA_4_31B, 81_920, 838_860_800, (1.406, 10.781, 80.781)),
+    "Gemma 3n E4B": Row("gemma-3n-e4b", 8_192, 16_777_216, (0.078, 1.016, 8.016)),
+    "Gemma 4 E2B": Row("gemma-4-e2b", 6_144, 6_291_456, (0.053, 0.756, 6.006)),
+    "Gemma 4 E4B": Row("gemma-4-e4b", 16_384, 20_971_520, (0.145, 2.020, 16.020)),
+    "Gemma 4 26B-A4B": Row("gemma-4-26b-a4b", 20_480, 209_715_200, (0.352, 2.695, 20.195)),
+    "Gemma 4 31B": Row("gemma-4-31b", 81_920, 838_860_800, (1.406, 10.781, 80.781)),
     "gpt-oss-20b": Row("gpt-oss-20b", 24_576, 3_145_728, (0.190, 3.003, 24.003)),
     "gpt-oss-120b": Row("gpt-oss-120b", 36_864, 4_718_592, (0.286, 4.504, 36.004)),
     "MiMo-V2-Flash": Row("mimo-v2-flash", 23_040, 25_559_040, (0.200, 2.836, 22.524)),
@@ -102,14 +131,14 @@ ROWS = {
     "Command R+": Row(COMMAND_R_PLUS, 262_144, 0, (2.000, 32.000, 256.000)),
     "Command R7B": Row("command-r7b", 32_768, 402_653_184, (0.625, 4.375, 32.375)),
     "Command A (inferred)": Row(COMMAND_A, 65_536, 805_306_368, (1.250, 8.750, 64.750)),
-    "Nemotron-Super-49B": Row(NEMOTRON_SUPER_49B, 200_704, 0, (1.531, 24.500, 196.000)),
+    "Nemotron-Super-49B": Row("nemotron-super-49b", 200_704, 0, (1.531, 24.500, 196.000)),
 }
 
 
-def layout_of(model: str | tuple[FullAttention | SlidingAttention, ...]) -> CacheLayout:
+def layout_of(model: str | tuple[AttentionKind, ...]) -> CacheLayout:
     if isinstance(model, str):
         return read_model(model).layout(BF16)
-    return CacheLayout.of(layer.cache(BF16) for layer in model)
+    return CacheLayout.of(layer.caches(BF16) for layer in model)
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -118,7 +147,8 @@ def test_cache_of(name: str) -> None:
     layout = layout_of(row.model)
     assert layout.growth_bytes_per_token == row.growth
     assert layout.window_bytes == row.window
-    assert layout.state_bytes == 0
+    assert layout.state_bytes == row.state
+    assert layout.growth == row.growth
     # Half a unit of the last printed digit, and a hair for figures that end in 5.
     assert [layout.bytes_for(length) / GIB for length in LENGTHS] == pytest.approx(list(row.gib), abs=0.000_501)
 
@@ -137,6 +167,12 @@ GALLERY = {
     "gemma-3-27b": 496,
     "gpt-oss-120b": 72,
     "llama-4-maverick": 192,
+    "deepseek-v3": 68.625,
+    "kimi-k2": 68.625,
+    "kimi-linear-48b-a3b": 7.875,
+    "nemotron-3-nano-30b-a3b": 6,
+    "nemotron-3-super-120b-a12b": 8,
+    "qwen3.5-397b-a17b": 30,
 }
 """KiB per token that Raschka's LLM Architecture Gallery prints; it counts every windowed layer as growing."""
 

@@ -16,6 +16,8 @@ class CacheManager:
     def __init__(self, layout: CacheLayout, num_blocks: Sequence[int]) -> None:
         self.layout = layout
         self.pools = [BlockPool(count) for count in num_blocks]
+        # Groups that give blocks back before a sequence ends: those whose layers do not keep everything.
+        self._trimmed = [group for group in range(len(layout.groups)) if not layout.groups[group].cache.grows]
         self._tables: dict[str, list[BlockTable]] = {}
         self._peak_bytes = 0
 
@@ -36,6 +38,8 @@ class CacheManager:
     def reserve(self, sequence_id: str, num_computed: int, num_new: int) -> bool:
         """Takes those blocks from the pools; False, and nothing is taken, where a pool has too few."""
         missing = self.blocks_missing(sequence_id, num_computed, num_new)
+        if not any(missing) and sequence_id in self._tables:
+            return True  # most decode steps: the last block has room
         if any(count > pool.num_free for count, pool in zip(missing, self.pools, strict=True)):
             return False
         tables = self._tables.setdefault(sequence_id, [BlockTable() for _ in self.pools])
@@ -49,7 +53,8 @@ class CacheManager:
 
     def trim(self, sequence_id: str, num_computed: int) -> None:
         """Gives back the blocks that lie wholly before what the next token reads (windows and chunks)."""
-        for group, table in enumerate(self._tables[sequence_id]):
+        for group in self._trimmed:
+            table = self._tables[sequence_id][group]
             first, _ = self.layout.held_range(group, num_computed, 1)
             while table.blocks and table.first < first:
                 self.pools[group].give_back(table.blocks.pop(0))

@@ -25,7 +25,8 @@ class Family:
     `general.architecture`. runs: whether the engine computes it; False: it is planned only. reader, gguf_reader: the
     config to a spec; they read every key they need and expect the values that would change the maths. ignorable: keys
     of this family's configs without effect here, each with its reason. hf_names, gguf_names: where a checkpoint
-    keeps our weights. nested_prefix: what precedes the keys when the decoder is a part of a bigger model.
+    keeps our weights. nested_prefix: what precedes the keys when the decoder is a part of a bigger model. parts: keys
+    that give away an uncommon part (not_yet.py) and that the reader reads.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Family:
     hf_names: WeightNames | None = None
     gguf_names: WeightNames | None = None
     nested_prefix: str = ""
+    parts: tuple[str, ...] = ()
 
     def read_config(self, config: StrictConfig, name: str) -> ModelSpec:
         """The spec that a config.json describes. Raises UnsupportedModel for keys or values that nobody reads."""

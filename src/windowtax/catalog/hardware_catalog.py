@@ -102,6 +102,7 @@ def read_hardware(path: Path) -> Hardware:
         layer_overhead_s=figures.take(efficiency, "layer_overhead", "s"),
         accelerators_per_node=figures.take(node, "accelerators", "accelerators"),
         link_bytes_per_s=figures.take(node, "link", "B/s") if "link" in node else None,
+        network_bytes_per_s=figures.take(node, "network", "B/s") if "network" in node else None,
         usd_per_hour=figures.take(price, "hour", "USD/h") if "hour" in price else None,
     )
     for part in (config, memory, efficiency, node, compute, price):

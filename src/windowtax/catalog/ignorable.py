@@ -14,6 +14,7 @@ IGNORABLE: dict[str, str] = {
     "_name_or_path": _PROVENANCE,
     "architectures": "chose the family before it was read",
     "attention_dropout": _TRAINING,
+    "aux_loss_alpha": _TRAINING,
     "auto_map": "names Python files of the repository; none of them is run",
     "bos_token_id": _TOKENS,
     "embd_pdrop": _TRAINING,
@@ -31,6 +32,7 @@ IGNORABLE: dict[str, str] = {
     "return_dict": "the form of transformers' answer",
     "router_aux_loss_coef": _TRAINING,
     "router_jitter_noise": _TRAINING,
+    "seq_aux": _TRAINING,
     "temperature": _GENERATION,
     "top_k": _GENERATION,
     "top_p": _GENERATION,
@@ -39,6 +41,57 @@ IGNORABLE: dict[str, str] = {
     "unsloth_fixed": _PROVENANCE,
     "use_cache": "whether transformers keeps a cache by default; here there always is one",
 }
+
+_DUMPED = "a default that older transformers wrote into every config; no decoder reads it"
+
+IGNORABLE.update(
+    dict.fromkeys(
+        (
+            "add_cross_attention",
+            "bad_words_ids",
+            "begin_suppress_tokens",
+            "chunk_size_feed_forward",
+            "cross_attention_hidden_size",
+            "decoder_start_token_id",
+            "diversity_penalty",
+            "do_sample",
+            "early_stopping",
+            "encoder_no_repeat_ngram_size",
+            "exponential_decay_length_penalty",
+            "finetuning_task",
+            "forced_bos_token_id",
+            "forced_eos_token_id",
+            "id2label",
+            "is_decoder",
+            "is_encoder_decoder",
+            "label2id",
+            "length_penalty",
+            "max_length",
+            "min_length",
+            "no_repeat_ngram_size",
+            "num_beam_groups",
+            "num_beams",
+            "num_return_sequences",
+            "output_scores",
+            "prefix",
+            "problem_type",
+            "pruned_heads",
+            "remove_invalid_values",
+            "repetition_penalty",
+            "return_dict_in_generate",
+            "sep_token_id",
+            "suppress_tokens",
+            "task_specific_params",
+            "tf_legacy_loss",
+            "tie_encoder_decoder",
+            "tokenizer_class",
+            "torchscript",
+            "typical_p",
+            "use_bfloat16",
+        ),
+        _DUMPED,
+    )
+)
 
 _ROUTING = "weighs the chosen experts; not their number, bytes or FLOPs. Families with experts are planned, not run"
 _GROUPS = "limits from which experts a token may choose, not how many"
@@ -67,6 +120,7 @@ _OTHER_PART = "belongs to the image or audio part; only the decoder is read"
 
 IGNORABLE_OUTER: dict[str, str] = {
     "audio_config": _OTHER_PART,
+    "audio_soft_tokens_per_image": _OTHER_PART,
     "audio_token_id": _OTHER_PART,
     "boa_token_id": _OTHER_PART,
     "boi_token_id": _OTHER_PART,
@@ -75,7 +129,13 @@ IGNORABLE_OUTER: dict[str, str] = {
     "eoa_token_index": _OTHER_PART,
     "eoi_token_id": _OTHER_PART,
     "eoi_token_index": _OTHER_PART,
+    "ignore_index": _OTHER_PART,
+    "image_placeholder": _OTHER_PART,
     "image_token_id": _OTHER_PART,
+    "language_model_only": _OTHER_PART,
+    "media_placeholder_token_id": _OTHER_PART,
+    "use_unified_vision_chunk": _OTHER_PART,
+    "video_placeholder": _OTHER_PART,
     "image_token_index": _OTHER_PART,
     "mm_tokens_per_image": _OTHER_PART,
     "video_token_id": _OTHER_PART,

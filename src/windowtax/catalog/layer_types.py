@@ -1,13 +1,17 @@
 """Which layer attends how: the list `layer_types`, the patterns that stand in for it, and the lookup by type."""
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from windowtax.base.errors import BadInput, UnsupportedModel
 from windowtax.base.strict import StrictConfig
 from windowtax.catalog.typed import optional_list
-from windowtax.spec.attention.softmax import SoftmaxAttention
+from windowtax.spec.attention.base import AttentionKind
+
+A = TypeVar("A", bound=AttentionKind)
 
 FULL, SLIDING, CHUNKED = "full_attention", "sliding_attention", "chunked_attention"
+LINEAR = "linear_attention"
 """The words of transformers' configs."""
 
 
@@ -24,9 +28,7 @@ def every(period: int, num_layers: int, others: str = SLIDING) -> list[str]:
     return [others if (index + 1) % period else FULL for index in range(num_layers)]
 
 
-def by_type(
-    config: StrictConfig, kinds: Sequence[str], known: Mapping[str, SoftmaxAttention]
-) -> list[SoftmaxAttention]:
+def by_type(config: StrictConfig, kinds: Sequence[str], known: Mapping[str, A]) -> list[A]:
     """The attention of each layer. Raises UnsupportedModel for a type that this family does not know."""
     if unknown := sorted(set(kinds) - set(known)):
         raise UnsupportedModel(

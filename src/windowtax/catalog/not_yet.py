@@ -4,59 +4,43 @@ They are refused by name, because a plan from the wrong formula looks like any o
 queries would cost 25 times its cache.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-_LATENT = "multi-head latent attention (MLA)"
-_SPARSE = "multi-head latent attention (MLA) with a sparse index (DSA)"
-_COMPRESSED = "compressed and sparse attention (CSA and HCA)"
-_DELTA = "gated delta networks (linear attention with a recurrent state)"
-_STATE = "state-space layers (Mamba) with a recurrent state"
-_LIGHTNING = "lightning attention (linear attention with a recurrent state)"
-_SHARED = "layers that share the cache of earlier layers, and head sizes that differ by layer"
+_STATE = "state-space layers (Mamba) beside or around its attention"
+_OWN = "a hybrid of its own"
 
 NOT_YET = {
+    "bailing_hybrid": _OWN,
     "bamba": _STATE,
-    "deepseek_v2": _LATENT,
-    "deepseek_v3": _LATENT,
-    "deepseek_v32": _SPARSE,
-    "deepseek_v4": _COMPRESSED,
     "falcon_h1": _STATE,
-    "gemma3n": _SHARED,
-    "gemma3n_text": _SHARED,
-    "gemma4": _SHARED,
-    "gemma4_text": _SHARED,
-    "glm_moe_dsa": _SPARSE,
+    "falcon_mamba": _STATE,
     "granitemoehybrid": _STATE,
-    "jamba": _STATE,
-    "kimi_k2": _LATENT,
-    "kimi_linear": "Kimi delta attention (linear attention with a recurrent state) and latent attention",
     "mamba": _STATE,
     "mamba2": _STATE,
-    "minimax": _LIGHTNING,
-    "minimax_text_01": _LIGHTNING,
-    "nemotron-nas": "layers without attention or without an MLP (block_configs)",
-    "nemotron_h": _STATE,
-    "qwen3_5": _DELTA,
-    "qwen3_5_moe": _DELTA,
-    "qwen3_5_moe_text": _DELTA,
-    "qwen3_5_text": _DELTA,
-    "qwen3_next": _DELTA,
+    "minimax_m3": "block-sparse attention with an index of its own",
+    "minimax_m3_vl": "block-sparse attention with an index of its own",
+    "zamba": _STATE,
+    "zamba2": _STATE,
 }
 """model_type -> what is missing."""
 
 _KEYS = {
-    "kv_lora_rank": _LATENT,
-    "index_topk": _SPARSE,
-    "compress_ratios": _COMPRESSED,
-    "linear_num_value_heads": _DELTA,
-    "ssm_state_size": _STATE,
-    "num_kv_shared_layers": _SHARED,
+    "kv_lora_rank": "multi-head latent attention (MLA)",
+    "index_topk": "multi-head latent attention (MLA) with a sparse index (DSA)",
+    "compress_ratios": "compressed and sparse attention (CSA and HCA)",
+    "linear_num_value_heads": "gated delta networks (linear attention with a recurrent state)",
+    "ssm_state_size": "state-space layers (Mamba) with a recurrent state",
+    "num_kv_shared_layers": "layers that share the cache of earlier layers",
 }
-"""Keys that give such a model away whatever it calls itself. A null or zero means that it is none."""
+"""Keys that give away such a part whatever the model calls itself. A null or zero means that it is none."""
 
 
-def missing_piece(words: Sequence[str], config: Mapping[str, Any]) -> str:
-    """What a model of these architecture words and keys needs and is not known yet; "" where nothing is missing."""
-    found = next((NOT_YET[word] for word in words if word in NOT_YET), "")
-    return found or next((piece for key, piece in reversed(_KEYS.items()) if config.get(key)), "")
+def missing_piece(words: Sequence[str]) -> str:
+    """What a model of these architecture words needs and is not known yet; "" where nothing is missing."""
+    return next((NOT_YET[word] for word in words if word in NOT_YET), "")
+
+
+def telling_piece(config: Mapping[str, Any], known: Collection[str]) -> str:
+    """What the keys give away that a family which reads the `known` ones of them does not have; "" where nothing."""
+    return next((piece for key, piece in reversed(_KEYS.items()) if config.get(key) and key not in known), "")

@@ -15,7 +15,7 @@ from windowtax.catalog.family import FAMILIES, Family
 from windowtax.catalog.gguf import check_tensors, gguf_config
 from windowtax.catalog.gguf_metadata import GgufHeader, read_gguf_header
 from windowtax.catalog.ignorable import IGNORABLE, IGNORABLE_OUTER
-from windowtax.catalog.not_yet import missing_piece
+from windowtax.catalog.not_yet import missing_piece, telling_piece
 from windowtax.spec.model import ModelSpec
 
 _MODELS = Path(__file__).parent / "models"
@@ -109,12 +109,13 @@ def config_family(data: Mapping[str, Any], source: str) -> Family:
     words = [word for word in (*listed, *kinds) if isinstance(word, str)]
     if not words:
         raise BadInput(f"{source}: there is neither 'architectures' nor 'model_type'.", "Give a complete config.json.")
-    piece = missing_piece(words, {**data, **inner})
-    if piece:
-        raise UnsupportedModel(f"{source}: {words[0]} needs {piece}, which this version does not know yet.")
+    piece = missing_piece(words)
     # A model_type counts only where no architecture is named: that of a Llama with a classifier for a head is "llama".
     words = words[: len(listed)] or words
     found = next((family for word in words for _, family in FAMILIES.items() if word in family.architectures), None)
+    piece = piece or telling_piece({**data, **inner}, found.parts if found else ())
+    if piece:
+        raise UnsupportedModel(f"{source}: {words[0]} needs {piece}, which no family here reads for it.")
     if found is None:
         raise UnsupportedModel(
             f"{source}: no family here reads the architecture {words[0]!r}.",

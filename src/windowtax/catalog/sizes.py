@@ -15,6 +15,8 @@ from windowtax.spec.mlp import GatedMlp
 from windowtax.spec.model import LayerSpec, ModelSpec
 from windowtax.spec.rope import Rope, read_rope
 
+_STATE_TYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+
 ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
 
 
@@ -93,9 +95,13 @@ def _dressing(attention: SoftmaxAttention) -> dict[str, Any]:
 
 
 def read_sizes(
-    config: StrictConfig, defaults: Mapping[str, Any] | None = None, *, norm_eps_key: str = "rms_norm_eps"
+    config: StrictConfig,
+    defaults: Mapping[str, Any] | None = None,
+    *,
+    norm_eps_key: str = "rms_norm_eps",
+    intermediate_size: int | None = None,
 ) -> Sizes:
-    """Reads the shared keys of a Hugging Face config.
+    """Reads the shared keys of a Hugging Face config. intermediate_size: where the caller has read that one itself.
 
     defaults: what this family's config class in transformers fills in for a missing key; any other missing key is an
     error. num_key_value_heads and head_dim that are missing or null mean the number of query heads and
@@ -113,7 +119,7 @@ def read_sizes(
         num_query_heads=heads,
         num_kv_heads=number("num_key_value_heads", default=heads),
         head_dim=number("head_dim", default=hidden // heads),
-        intermediate_size=number("intermediate_size"),
+        intermediate_size=number("intermediate_size") if intermediate_size is None else intermediate_size,
         vocab_size=number("vocab_size"),
         max_context_tokens=number("max_position_embeddings"),
         norm_eps=config.take(norm_eps_key, float, known.get(norm_eps_key, REQUIRED)),
@@ -121,6 +127,18 @@ def read_sizes(
         activation=_read_activation(config, known.get("hidden_act", REQUIRED)),
         weight_dtype=read_weight_dtype(config),
     )
+
+
+def state_element(config: StrictConfig, key: str) -> str:
+    """The type of recurrent states that a config names under `key`; fp32, in which they are computed, where it is
+    silent.
+
+    Raises UnsupportedModel for a type not known.
+    """
+    named = config.take(key, str, "float32")
+    if named not in _STATE_TYPES:
+        raise UnsupportedModel(f"{config.source}: {key!r} is {named!r}; known are {', '.join(_STATE_TYPES)}.")
+    return _STATE_TYPES[named]
 
 
 def read_gguf_sizes(metadata: StrictConfig, activation: str = "silu") -> Sizes:

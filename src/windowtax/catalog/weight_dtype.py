@@ -14,6 +14,8 @@ _PLAIN = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 _BY_METHOD = {"fp8": "fp8", "fbgemm_fp8": "fp8", "mxfp4": "mxfp4"}
 _BY_ALGORITHM = {"FP8": "fp8", "NVFP4": "nvfp4"}
 _TOLD = ("quant_method", "quant_algo", "bits", "format")
+_MIXED: dict[frozenset[str | None], str] = {frozenset({"fp8", "nvfp4"}): "nvfp4_fp8"}
+"""Feed-forward parts in NVFP4, attention in fp8 (ModelOpt's MIXED_PRECISION)."""
 _BY_BITS = {("int", 4): "int4", ("int", 8): "int8", ("float", 8): "fp8"}
 
 
@@ -39,7 +41,9 @@ def _quantised(settings: dict[str, Any]) -> str | None:
         return _BY_BITS.get(("int", settings.get("bits", 0)))
     groups = cast("dict[str, dict[str, Any]]", settings.get("config_groups") or {})
     kinds = {_of_group(group.get("weights") or {}) for group in groups.values()}
-    return kinds.pop() if len(kinds) == 1 else None
+    if settings.get("format") == "mxfp4-pack-quantized":
+        return "mxfp4"
+    return kinds.pop() if len(kinds) == 1 else _MIXED.get(frozenset(kinds))
 
 
 def _of_group(weights: dict[str, Any]) -> str | None:

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from windowtax.base.errors import WindowtaxError
-from windowtax.cli import ask, bench, demo, models, plan
+from windowtax.cli import ask, bench, claims, classify, demo, models, plan, price, replay, xray
 from windowtax.cli.console import messages
 
 app = typer.Typer(
@@ -19,8 +19,14 @@ app.command()(plan.plan)
 app.command()(plan.compare)
 app.command()(plan.sweep)
 app.command()(demo.demo)
+app.command()(claims.claims)
+app.command()(claims.check)
+app.command("classify")(classify.classify_technique)
+app.command()(replay.replay)
+app.command()(xray.xray)
 app.add_typer(bench.app, name="bench")
 app.add_typer(models.app, name="models")
+app.add_typer(price.app, name="price")
 
 
 def main() -> None:

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from windowtax.base.sourced import Sourced
+from windowtax.plan.equation import CLAIMED_CONTEXT_TOKENS, CLAIMED_SHARES
 from windowtax.plan.fit import Fit
+from windowtax.plan.knee import LoadPoint
 from windowtax.plan.plan import Plan
 from windowtax.spec.hardware import Hardware
 
@@ -33,6 +35,9 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "hardware": _hardware(plan.hardware),
         "fit": _fit(plan),
         "time": _time(plan),
+        "equation": _equation(plan),
+        "load": _load(plan),
+        "slo": _slo(plan),
         "cost": _cost(plan),
         "warnings": list(plan.warnings),
     }
@@ -92,6 +97,7 @@ def sourced_json(figure: Sourced) -> dict[str, Any]:
 
 def _hardware(hardware: Hardware) -> dict[str, Any]:
     link, price = hardware.link_bytes_per_s, hardware.usd_per_hour
+    network = hardware.network_bytes_per_s
     return {
         "name": hardware.name,
         "title": hardware.title,
@@ -104,6 +110,7 @@ def _hardware(hardware: Hardware) -> dict[str, Any]:
         "layer_overhead_s": sourced_json(hardware.layer_overhead_s),
         "accelerators_per_node": sourced_json(hardware.accelerators_per_node),
         "link_bytes_per_s": sourced_json(link) if link else None,
+        "network_bytes_per_s": sourced_json(network) if network else None,
         "usd_per_hour": sourced_json(price) if price else None,
     }
 
@@ -116,9 +123,11 @@ def _fit(plan: Plan) -> dict[str, Any]:
         "tensor_parallel": deployment.tensor_parallel,
         "pipeline_stages": deployment.pipeline_stages,
         "replicas": deployment.replicas,
+        "ring": deployment.ring,
+        "expert_parallel": deployment.expert_parallel,
         "nodes": fit.nodes,
         "kv_copies": fit.kv_copies,
-        "users_per_group": budget.users,
+        "users_per_group": plan.users_per_replica,
         "most_users": fit.most_users,
         "longest_context_tokens": budget.longest_context_tokens,
         "accelerator": {
@@ -175,4 +184,60 @@ def _cost(plan: Plan) -> dict[str, Any] | None:
         "usd_per_call_output": costs.bill.output_usd,
         "usd_per_mtok_prompt": costs.bill.usd_per_mtok_prompt,
         "usd_per_mtok_output": costs.bill.usd_per_mtok_output,
+    }
+
+
+def _equation(plan: Plan) -> dict[str, Any]:
+    equation, step = plan.equation, plan.equation.step
+    first, last = (equation.batch_for_share(share, CLAIMED_CONTEXT_TOKENS) for share in CLAIMED_SHARES)
+    return {
+        "batch": equation.batch,
+        "memory_s": step.memory_s,
+        "compute_s": step.compute_s,
+        "step_overlap_s": step.overlap_s,
+        "step_serial_s": step.serial_s,
+        "sweet_spot_batch": equation.sweet_spot_batch,
+        "reached_sweet_spot_batch": equation.reached_sweet_spot_batch,
+        "memory_limit_batch": equation.most_in_flight,
+        "cache_passes_weights_tokens": equation.cache_passes_weights_tokens,
+        "prefill_equal_tokens": equation.prefill_equal_tokens,
+        "decode_equal_tokens": equation.decode_equal_tokens,
+        "cache_time_share": equation.cache_time_share(),
+        "cache_time_share_500k": equation.cache_time_share(CLAIMED_CONTEXT_TOKENS),
+        "batch_for_68_percent_500k": first,
+        "batch_for_94_percent_500k": last,
+    }
+
+
+def _load(plan: Plan) -> dict[str, Any] | None:
+    load, point = plan.load, plan.point
+    if load is None or point is None:
+        return None
+    return {
+        "most_in_flight": load.most_in_flight,
+        "now": _point(point),
+        "knee": _point(load.knee),
+        "full": _point(load.at(load.most_in_flight)),
+        "curve": [_point(at) for at in load.curve()],
+    }
+
+
+def _point(point: LoadPoint) -> dict[str, Any]:
+    return {
+        "users": point.users,
+        "in_flight": point.in_flight,
+        "ttft_s": point.ttft_s,
+        "tpot_s": point.tpot_s,
+        "requests_per_s": point.requests_per_s,
+        "output_tokens_per_s": point.output_tokens_per_s,
+    }
+
+
+def _slo(plan: Plan) -> dict[str, Any]:
+    slo, promise = plan.slo, plan.promise
+    return {
+        "ttft_s": slo.ttft_s if slo else None,
+        "tpot_s": slo.tpot_s if slo else None,
+        "kept": None if slo is None else promise is not None,
+        "most_users_per_replica": promise.users_per_replica if promise else None,
     }

@@ -1,27 +1,16 @@
 """The derivation: for each figure of a plan the formula, the numbers put in, the result and where they come from."""
 
-from dataclasses import dataclass
-
 from windowtax.base.sourced import Basis, Sourced
 from windowtax.base.units import format_exact_bytes, format_rate, format_seconds, format_usd
+from windowtax.plan.equation_steps import equation_steps
+from windowtax.plan.load_steps import load_steps
 from windowtax.plan.plan import Plan
 from windowtax.plan.roofline import Bound
+from windowtax.plan.steps import Step
 from windowtax.spec.attention.softmax import SoftmaxAttention
 from windowtax.spec.cache import LayerGroup
 
 DERIVED = str(Basis.DERIVED)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One line of a derivation. source: where the formula or the figure comes from."""
-
-    name: str
-    formula: str
-    numbers: str
-    result: str
-    basis: str
-    source: str
 
 
 def derivation(plan: Plan) -> tuple[Step, ...]:
@@ -29,6 +18,9 @@ def derivation(plan: Plan) -> tuple[Step, ...]:
     steps = [*_cache_steps(plan), *_memory_steps(plan), *_hardware_steps(plan)]
     if plan.times is not None:
         steps += _time_steps(plan)
+        steps += equation_steps(plan.equation)
+    if plan.load is not None:
+        steps += load_steps(plan)
     if plan.costs is not None:
         steps += _cost_steps(plan)
     return tuple(steps)
@@ -37,13 +29,14 @@ def derivation(plan: Plan) -> tuple[Step, ...]:
 def _cache_steps(plan: Plan) -> list[Step]:
     layout, context = plan.layout, plan.workload.context_tokens
     steps = [_group_step(plan, index, group) for index, group in enumerate(layout.groups)]
-    terms = [f"{group.token_bytes:,} x {group.cache.peak_tokens(context):,}" for group in layout.groups]
+    rows = [group for group in layout.groups if not group.cache.is_state]
+    terms = [f"{group.token_bytes:,} x {group.cache.peak_tokens(context):,}" for group in rows]
     states = f" + {layout.state_bytes:,}" if layout.state_bytes else ""
     steps.append(
         Step(
             "cache of one user",
             "sum over groups of bytes per token x tokens kept, + states",
-            " + ".join(terms) + states,
+            (" + ".join(terms) or "0") + states,
             format_exact_bytes(layout.bytes_for(context)),
             DERIVED,
             "CacheLayout.bytes_for",
@@ -73,11 +66,17 @@ def _group_step(plan: Plan, index: int, group: LayerGroup) -> Step:
         name += f", the last {kind.window:,} tokens"
     if isinstance(kind, SoftmaxAttention) and kind.chunk:
         name += f", chunks of {kind.chunk:,} tokens"
+    cache, size, unit = group.cache, group.token_bytes, "token"
+    if cache.stride > 1:
+        unit = f"row of {cache.stride} tokens"
+    if cache.is_state:
+        size, unit = cache.sequence_bytes * len(group.layers), "sequence"
+    aside = ", workspace: allocated, not counted as cache" if cache.workspace else ""
     return Step(
-        f"bytes per token, group {index + 1}",
+        f"bytes per {unit}, group {index + 1}{aside}",
         "layers x sum of planes",
         f"{len(group.layers)} {name} layers x ({planes})",
-        f"{group.token_bytes:,} B",
+        f"{size:,} B",
         DERIVED,
         f"{plan.spec.family} config; cache dtype {plan.dtype.name}: {plan.dtype.note}",
     )
@@ -162,10 +161,11 @@ def _figure_step(name: str, value: str, figure: Sourced) -> Step:
 
 
 def _time_steps(plan: Plan) -> list[Step]:
-    times, workload, users = plan.times, plan.workload, plan.fit.budget.users
+    times, workload, users = plan.times, plan.workload, plan.users_per_replica
     assert times is not None
     hardware, ttft, tpot = plan.hardware, times.ttft, times.tpot
-    cache = plan.rank.layout.read_bytes(workload.context_tokens)
+    held = plan.group.users_per_stream(users)
+    cache = plan.rank.layout.read_bytes(workload.context_tokens) / plan.rank.ring
     computed = workload.prompt_tokens - workload.cached_tokens
     steps = [
         Step(
@@ -180,7 +180,7 @@ def _time_steps(plan: Plan) -> list[Step]:
         Step(
             "TPOT",
             "max((weights read + users x cache read) / (eta_BW BW), FLOPs / (eta_C C)) + link + overhead",
-            f"({plan.rank.weights.read(users):,.0f} + {users:,} x {cache:,}) B / "
+            f"({plan.rank.weights.read(held):,.0f} + {held:,} x {cache:,.0f}) B / "
             f"{format_rate(hardware.achieved_bytes_per_s, 'B/s')} = {format_seconds(tpot.memory_s)}; "
             f"{tpot.flops:.3e} FLOP in {format_seconds(tpot.compute_s)}{_rest(tpot)}",
             format_seconds(tpot.overlap_s),
@@ -216,7 +216,7 @@ def _cost_steps(plan: Plan) -> list[Step]:
             "cost of a call",
             "accelerators of the group x price / 3600 x (TTFT + decode / users of the group)",
             f"{group} x {price.value:g} / 3600 x ({times.ttft.overlap_s:.4g} + {times.decode_s:.4g} / "
-            f"{plan.fit.budget.users:,})",
+            f"{plan.users_per_replica:,})",
             format_usd(costs.bill.total_usd),
             DERIVED,
             "while the machines are busy; waiting machines cost the same and are not on this bill",

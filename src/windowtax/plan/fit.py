@@ -27,24 +27,37 @@ _LOGIT_BYTES = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """How accelerators are arranged."""
+    """How accelerators are arranged.
+
+    ring: groups of ranks that each hold a part of every sequence. expert_parallel: ranks that share the routed experts;
+    where they are more than tensor_parallel, each `tensor_parallel` of them attend for their own share of the users.
+    """
 
     tensor_parallel: int
     pipeline_stages: int = 1
     replicas: int = 1
+    ring: int = 1
+    expert_parallel: int = 1
+
+    @property
+    def attention_groups(self) -> int:
+        """Sets of ranks that attend for different users behind the same experts."""
+        return max(1, self.expert_parallel // self.tensor_parallel)
 
     @property
     def accelerators(self) -> int:
         """All of them."""
-        return self.tensor_parallel * self.pipeline_stages * self.replicas
+        ranks = self.tensor_parallel * self.attention_groups * self.ring
+        return ranks * self.pipeline_stages * self.replicas
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
     """Bytes of the fullest accelerator of a group. The cache is counted as allocated: whole blocks, chunk headroom.
 
-    activations_bytes: of one prefill chunk and the logits of all users. most_users: windows that the group holds.
-    longest_context_tokens: at the group's users; None where windows and states only make it unbounded.
+    activations_bytes: of one prefill chunk and the logits of all users. users: those whose cache
+    this accelerator holds a part of. most_users: windows that the whole group holds. longest_context_tokens: at these
+    users; None where windows and states only make it unbounded.
     """
 
     memory_bytes: int
@@ -133,46 +146,50 @@ class Sizing:
         tokens = min(self.chunk_tokens, self.workload.context_tokens)
         return tokens * (2 * self.spec.hidden_size + widest) * _ACTIVATION_BYTES
 
-    def group(self, tensor_parallel: int, stages: int, users: int) -> Budget:
+    def group(self, tensor_parallel: int, stages: int, users: int, ring: int = 1, expert_parallel: int = 1) -> Budget:
         """The budget of the fullest accelerator of a group with so many users."""
         usable, activations = self.hardware.usable_bytes, self._chunk_activation_bytes()
         logits = self.spec.vocab_size * _LOGIT_BYTES
+        groups = max(1, expert_parallel // tensor_parallel)
+        held = -(-users // groups)
         longest, fullest = None, None
-        for weights, layout in self.stages(tensor_parallel, stages):
-            per_user = layout.pool_bytes_for(self.workload.context_tokens, self.chunk_tokens)
+        for weights, layout in self.stages(tensor_parallel, stages, expert_parallel):
+            per_user = -(-layout.pool_bytes_for(self.workload.context_tokens, self.chunk_tokens) // ring)
             room = usable - weights - activations
-            reach = layout.longest_admitted(max(0, room // users - logits), self.chunk_tokens)
+            reach = layout.longest_admitted(max(0, room // held - logits) * ring, self.chunk_tokens)
             longest = reach if longest is None else min(longest, reach if reach is not None else longest)
-            if fullest is None or weights + users * per_user > fullest[0] + users * fullest[1]:
+            if fullest is None or weights + held * per_user > fullest[0] + held * fullest[1]:
                 fullest = (weights, per_user)
         weights, per_user = fullest or (0, 0)
         return Budget(
             memory_bytes=int(self.hardware.memory_bytes.value),
             usable_bytes=usable,
             weights_bytes=weights,
-            activations_bytes=self.activation_bytes(users),
+            activations_bytes=self.activation_bytes(held),
             cache_bytes_per_user=per_user,
-            users=users,
-            most_users=self.most_users(tensor_parallel, stages),
+            users=held,
+            most_users=self.most_users(tensor_parallel, stages, ring, expert_parallel),
             longest_context_tokens=longest,
         )
 
-    def most_users(self, tensor_parallel: int, stages: int) -> int:
+    def most_users(self, tensor_parallel: int, stages: int, ring: int = 1, expert_parallel: int = 1) -> int:
         """Windows of the workload's length that a group holds; 0 where not even one."""
         room = self.hardware.usable_bytes - self._chunk_activation_bytes()
         logits, context = self.spec.vocab_size * _LOGIT_BYTES, self.workload.context_tokens
-        return min(
-            max(0, room - weights) // (layout.pool_bytes_for(context, self.chunk_tokens) + logits)
-            for weights, layout in self.stages(tensor_parallel, stages)
+        held = min(
+            max(0, room - weights) // (-(-layout.pool_bytes_for(context, self.chunk_tokens) // ring) + logits)
+            for weights, layout in self.stages(tensor_parallel, stages, expert_parallel)
         )
+        return held * max(1, expert_parallel // tensor_parallel)
 
-    def stages(self, tensor_parallel: int, stages: int) -> Iterator[tuple[int, CacheLayout]]:
+    def stages(self, tensor_parallel: int, stages: int, expert_parallel: int = 1) -> Iterator[tuple[int, CacheLayout]]:
         """Weight bytes and cache of one rank of each stage: layers in order, as evenly as they divide."""
+        ranks = (tensor_parallel, expert_parallel)
         if stages == 1:
-            yield WeightBytes.of(self.spec, self.scheme, tensor_parallel).resident, self.layout(tensor_parallel)
+            yield WeightBytes.of(self.spec, self.scheme, *ranks).resident, self.layout(tensor_parallel)
             return
         layers, total = self.spec.layers, len(self.spec.layers)
-        outer = WeightBytes.of(replace(self.spec, layers=()), self.scheme, tensor_parallel)
+        outer = WeightBytes.of(replace(self.spec, layers=()), self.scheme, *ranks)
         embedding = ceil(outer.per_token * self.spec.vocab_size)
         # A tied head is the embedding once more: the last stage keeps its own copy.
         head = outer.resident - (0 if self.spec.tie_embeddings else embedding)
@@ -182,7 +199,7 @@ class Sizing:
             known = next((entry for entry in seen if entry[0] == part), None)
             if known is None:
                 spec = replace(self.spec, layers=part)
-                inner = WeightBytes.of(spec, self.scheme, tensor_parallel).resident - outer.resident
+                inner = WeightBytes.of(spec, self.scheme, *ranks).resident - outer.resident
                 known = (part, inner, spec.shard(tensor_parallel).layout(self.dtype, self.block_size))
                 seen.append(known)
             ends = embedding * (stage == 0) + head * (stage == stages - 1)
@@ -193,9 +210,10 @@ class Sizing:
         users = -(-self.workload.users // deployment.replicas)
         ranks, context = deployment.tensor_parallel, self.workload.context_tokens
         whole = self.layout().bytes_for(context)
+        stages, ring, experts = deployment.pipeline_stages, deployment.ring, deployment.expert_parallel
         return Fit(
             deployment=deployment,
-            budget=self.group(ranks, deployment.pipeline_stages, users),
+            budget=self.group(ranks, stages, users, ring, experts),
             kv_copies=self.layout(ranks).bytes_for(context) * ranks / whole if whole else 1.0,
             nodes=-(-deployment.accelerators // self.hardware.node_size),
         )

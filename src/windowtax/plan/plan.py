@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 
-from windowtax.base.units import format_bytes
-from windowtax.plan.fit import DEFAULT_CHUNK_TOKENS, Fit, Sizing, fewest_accelerators, fit_to
+from windowtax.base.errors import BadInput
+from windowtax.base.units import format_bytes, format_seconds
+from windowtax.plan.equation import Equation
+from windowtax.plan.fit import DEFAULT_CHUNK_TOKENS, Deployment, Fit, Sizing, fewest_accelerators, fit_to
+from windowtax.plan.knee import Load, LoadPoint, Promise, Slo, fewest_for
+from windowtax.plan.parallel import Group, Parallel, fit_parallel
 from windowtax.plan.roofline import Bound, Rank
 from windowtax.plan.schemes import CHECKPOINT, WeightScheme, weight_scheme
 from windowtax.plan.weights import WeightBytes
@@ -20,6 +24,7 @@ class PlanOptions:
     """How the model is held. accelerators: exactly so many; None for the fewest that hold the workload.
 
     weights: a scheme of plan/weights.py. chunk_tokens: most tokens of one request that a step of prefill computes.
+    parallel: exactly this arrangement. slo: what users are promised; the fewest accelerators that keep it are taken.
     """
 
     cache_dtype: str = "bf16"
@@ -27,6 +32,8 @@ class PlanOptions:
     accelerators: int | None = None
     block_size: int = DEFAULT_BLOCK_SIZE
     chunk_tokens: int = DEFAULT_CHUNK_TOKENS
+    parallel: Parallel | None = None
+    slo: Slo | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +77,8 @@ class Plan:
     """Everything a plan says. times is None where the workload does not fit, costs also where no price is known.
 
     layout: the whole model's cache, one rank. choices: one group of each tensor-parallel size, for comparison.
+    equation, load: None where not even one window fits. slo: what was promised; promise: what keeps it, None where
+    nothing does.
     """
 
     sizing: Sizing
@@ -77,10 +86,29 @@ class Plan:
     weights: WeightBytes
     fit: Fit
     choices: tuple[Fit, ...]
-    rank: Rank
+    group: Group
     times: Times | None
     costs: Costs | None
     warnings: tuple[str, ...]
+    equation: Equation
+    load: Load | None
+    slo: Slo | None = None
+    promise: Promise | None = None
+
+    @property
+    def rank(self) -> Rank:
+        """One rank of a group."""
+        return self.group.rank
+
+    @property
+    def users_per_replica(self) -> int:
+        """Users of the fullest replica."""
+        return replica_users(self.sizing, self.fit)
+
+    @property
+    def point(self) -> LoadPoint | None:
+        """What the fullest replica's users see under steady load."""
+        return None if self.load is None else self.load.at(self.users_per_replica)
 
     @property
     def spec(self) -> ModelSpec:
@@ -119,20 +147,73 @@ def make_plan(spec: ModelSpec, hardware: Hardware, workload: Workload, options: 
         block_size=options.block_size,
         chunk_tokens=options.chunk_tokens,
     )
-    fit = fewest_accelerators(sizing) if options.accelerators is None else fit_to(sizing, options.accelerators)
-    rank = make_rank(sizing, fit.deployment.tensor_parallel)
-    times = _times(sizing, fit, rank) if fit.fits else None
+    promise = _promise(sizing, options)
+    fit = promise.fit if promise else _fit(sizing, options)
+    group = Group.of(sizing, fit.deployment)
+    times = _times(sizing, fit, group) if fit.fits else None
     return Plan(
         sizing=sizing,
         layout=sizing.layout(),
         weights=WeightBytes.of(spec, sizing.scheme),
         fit=fit,
         choices=tuple(sizing.alone(size) for size in sizing.tensor_parallel_sizes()),
-        rank=rank,
+        group=group,
         times=times,
         costs=_costs(sizing, fit, times),
-        warnings=tuple(_warnings(sizing, fit)),
+        warnings=(*_warnings(sizing, fit), *_broken_promise(sizing, fit, options, promise)),
+        equation=Equation.of(sizing, fit.deployment),
+        load=Load.of(sizing, fit.deployment) if fit.budget.most_users else None,
+        slo=options.slo,
+        promise=promise,
     )
+
+
+def _fit(sizing: Sizing, options: PlanOptions) -> Fit:
+    if options.parallel is not None:
+        if options.accelerators is not None:
+            raise BadInput("--gpus and --parallel both say how many accelerators there are.", "Give one of them.")
+        return fit_parallel(sizing, options.parallel)
+    return fewest_accelerators(sizing) if options.accelerators is None else fit_to(sizing, options.accelerators)
+
+
+def _promise(sizing: Sizing, options: PlanOptions) -> Promise | None:
+    """The fewest accelerators that keep the promise: of the arrangement asked for, or of any on one node."""
+    slo = options.slo
+    if slo is None:
+        return None
+    if options.accelerators is not None or (options.parallel is not None and options.parallel.dp):
+        fit = _fit(sizing, options)
+        if not fit.fits:
+            return None
+        load, users = Load.of(sizing, fit.deployment), replica_users(sizing, fit)
+        most, point = load.most_users_within(slo), load.at(users)
+        if most is None or not slo.kept(point):
+            return None
+        return Promise(slo=slo, fit=fit, users_per_replica=most.users, point=point)
+    if options.parallel is not None:
+        return fewest_for(sizing, slo, [options.parallel.deployment(sizing)])
+    stages = fewest_accelerators(sizing).deployment
+    shapes = [Deployment(tensor_parallel=size) for size in sizing.tensor_parallel_sizes()]
+    return fewest_for(sizing, slo, [*shapes, stages] if stages.pipeline_stages > 1 else shapes)
+
+
+def _broken_promise(sizing: Sizing, fit: Fit, options: PlanOptions, promise: Promise | None) -> list[str]:
+    if options.slo is None or promise is not None or not fit.budget.most_users:
+        return []
+    load = Load.of(sizing, fit.deployment)
+    alone, now = load.at(1), load.at(replica_users(sizing, fit))
+    where = "" if options.accelerators or options.parallel else " by any arrangement on a node"
+    return [
+        f"The promise is not kept{where}: "
+        f"here one user alone waits {format_seconds(alone.ttft_s)} for the first token and "
+        f"{format_seconds(alone.tpot_s)} between tokens, {now.users:,} wait {format_seconds(now.ttft_s)} and "
+        f"{format_seconds(now.tpot_s)}."
+    ]
+
+
+def replica_users(sizing: Sizing, fit: Fit) -> int:
+    """Users of the fullest replica."""
+    return -(-sizing.workload.users // fit.deployment.replicas)
 
 
 def make_rank(sizing: Sizing, tensor_parallel: int) -> Rank:
@@ -147,15 +228,15 @@ def make_rank(sizing: Sizing, tensor_parallel: int) -> Rank:
     )
 
 
-def _times(sizing: Sizing, fit: Fit, rank: Rank) -> Times:
-    workload, users = sizing.workload, fit.budget.users
+def _times(sizing: Sizing, fit: Fit, group: Group) -> Times:
+    workload, users = sizing.workload, replica_users(sizing, fit)
     computed = workload.prompt_tokens - workload.cached_tokens
-    ttft = rank.prefill(computed, workload.cached_tokens, sizing.chunk_tokens)
-    first, last = (rank.decode(tokens, users) for tokens in (workload.prompt_tokens + 1, workload.context_tokens))
+    ttft = group.prefill(computed, workload.cached_tokens, sizing.chunk_tokens)
+    first, last = (group.decode(tokens, users) for tokens in (workload.prompt_tokens + 1, workload.context_tokens))
     steps = workload.output_tokens - 1
     # A step takes longer as the window fills, and nearly in a straight line: the mean of both ends times the steps.
     decode_s = steps * (first.overlap_s + last.overlap_s) / 2
-    others = users - 1
+    others = -(-users // fit.deployment.attention_groups) - 1
     memory_s = steps * (first.memory_s + last.memory_s) / 2 + others * ttft.memory_s
     compute_s = steps * (first.compute_s + last.compute_s) / 2 + others * ttft.compute_s
     rest_s = steps * (last.link_s + last.overhead_s) + others * ttft.link_s
@@ -167,7 +248,7 @@ def _times(sizing: Sizing, fit: Fit, rank: Rank) -> Times:
         loaded_tpot_s=loaded,
         decode_s=decode_s,
         output_tokens_per_s=workload.users * workload.output_tokens / (ttft.overlap_s + high_s),
-        cache_share=users * rank.layout.read_bytes(workload.context_tokens) / last.bytes,
+        cache_share=1 - group.rank.weights.read(group.users_per_stream(users)) / last.bytes,
     )
 
 
@@ -181,7 +262,7 @@ def _costs(sizing: Sizing, fit: Fit, times: Times | None) -> Costs | None:
         decode_s=times.decode_s,
         prompt_tokens=workload.prompt_tokens,
         output_tokens=workload.output_tokens,
-        sharers=fit.budget.users,
+        sharers=replica_users(sizing, fit),
     )
     hour = price.value * deployment.accelerators
     return Costs(usd_per_hour=hour, usd_per_user_hour=hour / fit.most_users, bill=bill)
@@ -198,19 +279,15 @@ def _warnings(sizing: Sizing, fit: Fit) -> list[str]:
     if not fit.fits:
         found.append(_does_not_fit(sizing, fit))
     if fit.nodes > 1:
-        arrangement = (
-            f"{deployment.pipeline_stages} nodes that share the layers"
-            if deployment.pipeline_stages > 1
-            else f"{deployment.replicas} copies of the model on {deployment.tensor_parallel} accelerators each"
-        )
+        arrangement = _arranged(deployment)
         found.append(
             f"This does not fit on one node of {sizing.hardware.node_size}: it takes {fit.nodes} nodes "
             f"({deployment.accelerators} accelerators; {arrangement})."
         )
     if deployment.pipeline_stages > 1 and fit.fits:
         found.append(
-            "Times count the stages one after another, as for a single request. With enough requests in flight the "
-            f"stages work at the same time, and a call costs down to 1/{deployment.pipeline_stages} of what is shown."
+            f"The {deployment.pipeline_stages} stages work on different users at the same time; with fewer users than "
+            "stages some of them wait, and are paid for."
         )
     if fit.kv_copies > 1:
         found.append(
@@ -221,6 +298,16 @@ def _warnings(sizing: Sizing, fit: Fit) -> list[str]:
     if computed != sizing.scheme.compute:
         found.append(f"{sizing.hardware.title} has no {sizing.scheme.compute} arithmetic: it computes in {computed}.")
     return found
+
+
+def _arranged(deployment: Deployment) -> str:
+    if deployment.pipeline_stages > 1:
+        return f"{deployment.pipeline_stages} stages that share the layers"
+    if deployment.attention_groups > 1:
+        return f"experts shared by {deployment.expert_parallel} ranks"
+    if deployment.ring > 1:
+        return f"{deployment.ring} groups that share each sequence"
+    return f"{deployment.replicas} copies of the model on {deployment.tensor_parallel} accelerators each"
 
 
 def _does_not_fit(sizing: Sizing, fit: Fit) -> str:

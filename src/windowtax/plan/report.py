@@ -11,6 +11,7 @@ from windowtax.base.units import (
     format_tokens,
     format_usd,
 )
+from windowtax.plan.knee import LoadPoint
 from windowtax.plan.plan import Plan
 from windowtax.plan.roofline import Bound
 
@@ -50,6 +51,8 @@ def sections(plan: Plan) -> tuple[Section, ...]:
     found = [_model(plan), _cache(plan), _memory(plan), _fit(plan)]
     if plan.times is not None:
         found.append(_time(plan))
+    if plan.load is not None:
+        found.append(_load(plan))
     if plan.costs is not None:
         found.append(_cost(plan))
     return tuple(found)
@@ -140,6 +143,10 @@ def _fit(plan: Plan) -> Section:
     parts = [f"{deployment.tensor_parallel} rank{'s' if deployment.tensor_parallel > 1 else ''} per group"]
     if deployment.pipeline_stages > 1:
         parts.append(f"{deployment.pipeline_stages} stages")
+    if deployment.attention_groups > 1:
+        parts.append(f"experts over {deployment.expert_parallel}")
+    if deployment.ring > 1:
+        parts.append(f"ring of {deployment.ring}")
     if deployment.replicas > 1:
         parts.append(f"{deployment.replicas} groups")
     longest = fit.budget.longest_context_tokens
@@ -158,7 +165,7 @@ def _fit(plan: Plan) -> Section:
 
 
 def _time(plan: Plan) -> Section:
-    times, hardware, users = plan.times, plan.hardware, plan.fit.budget.users
+    times, hardware, users = plan.times, plan.hardware, plan.users_per_replica
     assert times is not None
     element = hardware.compute_element(plan.scheme.compute)
     compute = _share(hardware.compute_efficiency[element], hardware.peak_flops_per_s[element], "FLOP/s")
@@ -180,6 +187,48 @@ def _time(plan: Plan) -> Section:
         rows.append(Row("TPOT, steady load", _span(low, high), "other prompts are read in between", DERIVED))
     rows.append(Row("output tokens/s", f"{times.output_tokens_per_s:,.1f}", "whole deployment, steady load", DERIVED))
     return Section("Time (if reading and computing overlap - if they do not)", tuple(rows))
+
+
+def _load(plan: Plan) -> Section:
+    load, point, equation = plan.load, plan.point, plan.equation
+    assert load is not None and point is not None
+    full = load.at(load.most_in_flight)
+    points = {
+        f"{point.users:,} user{'s' if point.users > 1 else ''}": point,
+        f"{load.knee.users:,}, the knee": load.knee,
+    }
+    points[f"{full.users:,}, memory full"] = full
+    rows = [Row(name, f"{at.output_tokens_per_s:,.1f} tokens/s", _seen(at), DERIVED) for name, at in points.items()]
+    if plan.slo is not None:
+        asked = " and ".join(
+            f"{what} <= {format_seconds(limit)}"
+            for what, limit in (("TTFT", plan.slo.ttft_s), ("TPOT", plan.slo.tpot_s))
+            if limit is not None
+        )
+        kept = f"up to {plan.promise.users_per_replica:,} users" if plan.promise else "NOT KEPT"
+        rows.append(Row("promise", kept, f"per replica: {asked}", DERIVED))
+    crossing = equation.cache_passes_weights_tokens
+    rows.append(
+        Row(
+            "sweet-spot batch",
+            f"{equation.sweet_spot_batch:,.0f}",
+            "sequences; computing takes as long as reading the weights",
+            DERIVED,
+        )
+    )
+    rows.append(
+        Row(
+            "cache passes weights",
+            "never" if crossing is None else f"{crossing:,}",
+            f"tokens; reads per step, {equation.batch:,} at a time",
+            DERIVED,
+        )
+    )
+    return Section("Load of one replica (steady; TTFT and TPOT are means)", tuple(rows))
+
+
+def _seen(point: LoadPoint) -> str:
+    return f"TTFT {format_seconds(point.ttft_s)}, TPOT {format_seconds(point.tpot_s)}"
 
 
 def _why(bound: Bound, compute: str, reading: str) -> str:

@@ -17,6 +17,12 @@ from windowtax.spec.model import ModelSpec
 ALL_REDUCES_PER_LAYER = 2
 """Tensor parallelism adds up the ranks' parts after attention and after the MLP (Shoeybi 2019, arXiv 1909.08053)."""
 
+ALL_REDUCE_LATENCY_S = 12e-6
+"""Of one all-reduce of a few tokens. layer_overhead_s of linked chips was fitted to groups of ranks and holds two;
+a rank alone has none. Measured as the difference: 79 us per layer fit the 70B on ranks, 50 us the 8B on one H100 (ITL
+intercept less its weights at 3.1 TB/s), 59 us the 70B on one H200.
+"""
+
 _ACTIVATION_BYTES = 2
 
 
@@ -59,7 +65,10 @@ class Floor:
 
 @dataclass(frozen=True, kw_only=True)
 class Rank:
-    """One of `tensor_parallel` equal ranks: the whole model's spec, and this rank's weights and cache."""
+    """One of `tensor_parallel` equal ranks: the whole model's spec, and this rank's weights and cache.
+
+    ring: groups of ranks that each hold an equal part of every sequence's cache.
+    """
 
     spec: ModelSpec
     hardware: Hardware
@@ -67,12 +76,13 @@ class Rank:
     weights: WeightBytes
     layout: CacheLayout
     tensor_parallel: int = 1
+    ring: int = 1
 
     def decode(self, context_tokens: int, users: int) -> Bound:
         """One decode step of `users` sequences that hold `context_tokens` tokens each, the new one included."""
-        read = self.weights.read(users) + users * self.layout.read_bytes(context_tokens)
+        read = self.weights.read(users) + users * self.layout.read_bytes(context_tokens) / self.ring
         matrices = users * (self.spec.layer_flops_per_token + self.spec.head_flops_per_token)
-        attention = users * self.spec.attention_flops(context_tokens - 1, 1)
+        attention = users * self.spec.attention_flops(context_tokens - 1, 1) / self.ring
         return self._bound(read, matrices, attention, tokens=users, steps=1)
 
     def prefill(self, num_tokens: int, start: int, chunk_tokens: int) -> Bound:
@@ -84,7 +94,35 @@ class Rank:
         attention = self.spec.attention_flops(start, num_tokens)
         return self._bound(read, matrices, attention, tokens=num_tokens, steps=len(chunks))
 
-    def _bound(self, read: float, matrix_flops: int, attention_flops: int, *, tokens: int, steps: int) -> Bound:
+    def step_s(
+        self, context_tokens: int, users: int, chunk_tokens: int = 0, chunk_start: int = 0, positions: int = 1
+    ) -> float:
+        """One step of an engine, s: `users` sequences decode while `chunk_tokens` of a prompt are read beside them.
+
+        Between the two bounds: the kernels of a step run one after another, and only inside each do reading and
+        computing overlap. So max(weights, matrices) + max(decoders' cache, their scores) + max(the prompt's cache, its
+        scores) + link + overhead. Without a chunk this is nearly `decode(...).overlap_s`. positions: tokens of
+        each decoding sequence that the step computes, drafted ones included; its cache is read once for all of them.
+        """
+        decoded = users * positions
+        tokens, sampled = decoded + chunk_tokens, decoded + (chunk_tokens > 0)
+        matrices = tokens * self.spec.layer_flops_per_token + sampled * self.spec.head_flops_per_token
+        seconds = self._kernel_s(self.weights.read(tokens), matrices, self.scheme.compute)
+        scores = "fp32" if self.scheme.compute == "fp32" else "bf16"
+        if users:
+            read = self.layout.read_bytes(context_tokens)
+            flops = self.spec.attention_flops(context_tokens - positions, positions)
+            seconds += self._kernel_s(users * read / self.ring, users * flops / self.ring, scores)
+        if chunk_tokens:
+            read, flops = self.layout.read_bytes(chunk_start), self.spec.attention_flops(chunk_start, chunk_tokens)
+            seconds += self._kernel_s(read / self.ring if chunk_start else 0, flops / self.ring, scores)
+        return seconds + self._link_s(tokens) + self._overhead_s
+
+    def _kernel_s(self, read_bytes: float, flops: float, element: str) -> float:
+        compute_s = flops / self.hardware.flops_per_s(element) / self.tensor_parallel
+        return max(read_bytes / self.hardware.achieved_bytes_per_s, compute_s)
+
+    def _bound(self, read: float, matrix_flops: int, attention_flops: float, *, tokens: int, steps: int) -> Bound:
         ranks, hardware = self.tensor_parallel, self.hardware
         compute = matrix_flops / hardware.flops_per_s(self.scheme.compute)
         # Scores are computed in 16 bits even where the matrices are quantised.
@@ -93,10 +131,18 @@ class Rank:
             memory_s=read / hardware.achieved_bytes_per_s,
             compute_s=compute / ranks,
             link_s=self._link_s(tokens),
-            overhead_s=steps * len(self.spec.layers) * hardware.layer_overhead_s.value,
+            overhead_s=steps * self._overhead_s,
             bytes=read,
             flops=(matrix_flops + attention_flops) / ranks,
         )
+
+    @property
+    def _overhead_s(self) -> float:
+        """Of one step: all layers' launches, and where there are ranks the latency of their all-reduces."""
+        layer_s, linked = self.hardware.layer_overhead_s.value, self.hardware.link_bytes_per_s is not None
+        if self.tensor_parallel == 1 and linked:
+            layer_s = max(0.0, layer_s - ALL_REDUCES_PER_LAYER * ALL_REDUCE_LATENCY_S)
+        return len(self.spec.layers) * layer_s
 
     def _link_s(self, tokens: int) -> float:
         """A ring all-reduce sends 2 (n - 1) / n of the activations over each link."""

@@ -19,6 +19,8 @@ class Quantised(StrEnum):
     """Matrices of the layers. Embedding, head and routers are not: FP8 checkpoints keep them in bf16."""
     EXPERTS = "experts"
     """Only routed experts (gpt-oss)."""
+    FEED_FORWARD = "feed-forward parts"
+    """Matrices of feed-forward parts, routers left out."""
     MATRICES = "all matrices"
     """Embedding and head too (GGUF files)."""
 
@@ -28,7 +30,8 @@ class WeightScheme:
     """bits: of one quantised number. scale_bits: beside them, once per row, or once per `group` numbers of a row.
 
     which: what is quantised. kept_bits: of all other numbers. compute: the element type they are multiplied in; where
-    that is wider than what is stored, weights are widened on the way.
+    that is wider than what is stored, weights are widened on the way. others: the scheme of the layers' other matrices,
+    where these are quantised too.
     """
 
     name: str
@@ -38,10 +41,13 @@ class WeightScheme:
     which: Quantised = Quantised.LAYERS
     scale_bits: int = 0
     group: int | None = None
+    others: "WeightScheme | None" = None
 
     def bytes_of(self, weight: Weight) -> float:
         """Bytes of one tensor, its scales included."""
         if not self._quantises(weight):
+            if self.others is not None:
+                return self.others.bytes_of(weight)
             return weight.count * self.kept_bits / 8
         groups = ceil(weight.shape[-1] / self.group) if self.group else 1
         return (weight.count * self.bits + prod(weight.shape[:-1]) * groups * self.scale_bits) / 8
@@ -52,13 +58,16 @@ class WeightScheme:
         if self.bits == self.kept_bits:
             return f"all in {self.name}"
         scale = f"{self.scale_bits} bits of scales per {f'{self.group} numbers' if self.group else 'row'}"
-        return f"{self.which} in {self.bits} bits, {scale}; the rest in {self.kept_bits} bits"
+        rest = f"{self.kept_bits} bits" if self.others is None else f"{self.others.name} ({self.others.note})"
+        return f"{self.which} in {self.bits} bits, {scale}; the rest in {rest}"
 
     def _quantises(self, weight: Weight) -> bool:
         if not weight.is_matrix:
             return False
         if self.which is Quantised.EXPERTS:
             return weight.active < 1
+        if self.which is Quantised.FEED_FORWARD:
+            return weight.name.startswith("mlp.") and not weight.name.endswith("router")
         return self.which is Quantised.MATRICES or not (
             weight.name in ("embedding", "head") or weight.name.endswith("router")
         )
@@ -69,14 +78,19 @@ def _gguf(name: str, bits: int, scale_bits: int, group: int) -> WeightScheme:
     return WeightScheme(name, bits, 32, "bf16", Quantised.MATRICES, scale_bits, group)
 
 
+_FP8 = WeightScheme("fp8", 8, 16, "fp8", scale_bits=32)
+
 _ALL = (
     WeightScheme("fp32", 32, 32, "fp32"),
     WeightScheme("bf16", 16, 16, "bf16"),
     WeightScheme("fp16", 16, 16, "bf16"),
-    WeightScheme("fp8", 8, 16, "fp8", scale_bits=32),
+    _FP8,
     WeightScheme("int8", 8, 16, "bf16", scale_bits=32),
     WeightScheme("int4", 4, 16, "bf16", scale_bits=16, group=128),
     WeightScheme("mxfp4", 4, 16, "bf16", Quantised.EXPERTS, scale_bits=8, group=32),
+    WeightScheme("mxfp4_fp8", 4, 16, "fp8", Quantised.EXPERTS, scale_bits=8, group=32, others=_FP8),
+    WeightScheme("nvfp4", 4, 16, "bf16", scale_bits=32, group=64),
+    WeightScheme("nvfp4_fp8", 4, 16, "fp8", Quantised.FEED_FORWARD, scale_bits=32, group=64, others=_FP8),
     _gguf("q8_0", 8, 16, 32),
     _gguf("q6_k", 6, 144, 256),
     _gguf("q5_k", 5, 128, 256),

@@ -24,11 +24,16 @@ class WeightBytes:
     per_token: float
 
     @classmethod
-    def of(cls, spec: ModelSpec, scheme: WeightScheme, tensor_parallel: int = 1) -> "WeightBytes":
-        """Counts a rank's share. Raises BadInput where the heads do not divide."""
+    def of(
+        cls, spec: ModelSpec, scheme: WeightScheme, tensor_parallel: int = 1, expert_parallel: int = 1
+    ) -> "WeightBytes":
+        """Counts a rank's share. expert_parallel: ranks that share the routed experts, where more than tensor_parallel.
+
+        Raises BadInput where the heads do not divide.
+        """
         resident = always = per_token = 0.0
         routed: defaultdict[float, float] = defaultdict(float)
-        for weight, copies in _rank_weights(spec, tensor_parallel):
+        for weight, copies in _rank_weights(spec, tensor_parallel, max(tensor_parallel, expert_parallel)):
             size = scheme.bytes_of(weight) * copies
             resident += size
             if weight.name == "embedding":
@@ -49,16 +54,17 @@ class WeightBytes:
         return self.always + experts + self.per_token * tokens
 
 
-def _rank_weights(spec: ModelSpec, tensor_parallel: int) -> Iterator[tuple[Weight, float]]:
+def _rank_weights(spec: ModelSpec, tensor_parallel: int, expert_ranks: int) -> Iterator[tuple[Weight, float]]:
     """Each tensor of a rank with its number of copies, a fraction where the rank holds a part of it.
 
     Attention is split as its kind says (KV heads are copied where there are fewer heads than ranks), MLP matrices,
-    embedding and head evenly; norms are on every rank.
+    embedding and head evenly, routed experts over `expert_ranks`; norms are on every rank.
     """
     shard = spec.shard(tensor_parallel)
     for layer, count in Counter(shard.layers).items():
         for weight in layer.weights(spec.hidden_size):
             split = weight.name.startswith("mlp.") and weight.is_matrix
-            yield weight, count / tensor_parallel if split else count
+            ranks = expert_ranks if weight.active < 1 else tensor_parallel
+            yield weight, count / ranks if split else count
     for weight in replace(shard, layers=()).weights():
         yield weight, 1 / tensor_parallel if weight.is_matrix else 1

@@ -19,6 +19,7 @@ class Hardware:
     read_bytes_per_s a decode step reaches. usable_memory: share of memory that weights, cache and activations may
     take. layer_overhead_s: s per layer and step that no roofline explains (launches, synchronisation).
     link_bytes_per_s: B/s per direction to the other accelerators of the node, None where there are none.
+    network_bytes_per_s: B/s per direction and accelerator to other nodes, None where nobody says.
     usd_per_hour: USD/h for one accelerator, None where nobody rents it out.
     """
 
@@ -33,6 +34,7 @@ class Hardware:
     layer_overhead_s: Sourced
     accelerators_per_node: Sourced
     link_bytes_per_s: Sourced | None = None
+    network_bytes_per_s: Sourced | None = None
     usd_per_hour: Sourced | None = None
 
     @property

@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 
+from windowtax.base.errors import BadInput
+from windowtax.spec.attention.full import FullAttention
+from windowtax.spec.attention.lever import HINT, lever
 from windowtax.spec.attention.softmax import SoftmaxAttention
 from windowtax.spec.model import LayerSpec, ModelSpec
 from windowtax.spec.rope import parse_rope_override
@@ -23,3 +26,23 @@ def with_rope(spec: ModelSpec, override: str) -> ModelSpec:
             attention = replace(attention, rope=rope)
         layers.append(replace(layer, attention=attention))
     return replace(spec, layers=tuple(layers), max_context_tokens=context)
+
+
+def with_attention(spec: ModelSpec, override: str) -> ModelSpec:
+    """The spec with a lever over its layers of full attention: "full=sinks:4+window:4096" (see attention/lever.py).
+
+    Raises BadInput for one that cannot be read, or where no layer has full attention.
+    """
+    kind, equals, text = override.partition("=")
+    if kind != "full" or not equals:
+        raise BadInput(f"{override!r} is no attention lever.", HINT)
+    if not any(isinstance(layer.attention, FullAttention) for layer in spec.layers):
+        raise BadInput(
+            f"{spec.name} has no layers of full attention; its layers are {', '.join(spec.kinds)}.",
+            "Levers lie over full attention only.",
+        )
+    layers = (
+        replace(layer, attention=lever(text, layer.attention)) if isinstance(layer.attention, FullAttention) else layer
+        for layer in spec.layers
+    )
+    return replace(spec, layers=tuple(layers))

@@ -10,6 +10,7 @@ class Growth(StrEnum):
 
     PER_TOKEN = "per token"
     PER_BLOCK = "per block"
+    """One row for so many tokens as the stride of its LayerCache says: summaries and compressed rows."""
     PER_SEQUENCE = "per sequence"
 
 

@@ -46,7 +46,7 @@ def read(config: StrictConfig) -> ModelSpec:
         config,
         sizes,
         kinds or every(pattern, sizes.num_layers),
-        _read_ropes(config, sizes),
+        read_gemma_ropes(config, sizes),
         window=config.take("sliding_window", int),
         scale=config.take("query_pre_attn_scalar", float, 256.0) ** -0.5,
         softcap=config.take_optional("final_logit_softcapping", float),
@@ -73,7 +73,7 @@ def read_gguf(metadata: StrictConfig) -> ModelSpec:
     )
 
 
-def _read_ropes(config: StrictConfig, sizes: Sizes) -> dict[str, Rope]:
+def read_gemma_ropes(config: StrictConfig, sizes: Sizes) -> dict[str, Rope]:
     """New configs give both RoPEs in one dict; in old ones `rope_scaling` belongs to the global layers alone."""
     given = optional_dict(config, "rope_parameters") or {}
     if FULL not in given:

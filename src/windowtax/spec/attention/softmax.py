@@ -13,6 +13,7 @@ from windowtax.base.errors import BadInput
 from windowtax.spec.attention.base import AttentionKind
 from windowtax.spec.cache import LayerCache
 from windowtax.spec.dtypes import CacheDtype
+from windowtax.spec.planes import Plane
 from windowtax.spec.rope.base import Rope
 from windowtax.spec.weights import Weight
 
@@ -35,7 +36,9 @@ class SoftmaxAttention(AttentionKind):
 
     rope: None for a layer without positions (NoPE). scale: of the scores, 1 / sqrt(head_dim) unless given.
     softcap: scores become softcap * tanh(score / softcap) (Gemma 2). sink_logits: one learned logit per query head
-    joins the softmax and reads nothing (gpt-oss).
+    joins the softmax and reads nothing (gpt-oss). output_gate: the heads' outputs are multiplied by a gate as wide as
+    they are, which the query projection gives too (Qwen3-Next). keys_are_values: one projection gives both, which are
+    then dressed differently and so both kept (Gemma 4).
     """
 
     num_query_heads: int
@@ -49,6 +52,8 @@ class SoftmaxAttention(AttentionKind):
     scale: float | None = None
     softcap: float | None = None
     sink_logits: bool = False
+    output_gate: bool = False
+    keys_are_values: bool = False
 
     @property
     @abstractmethod
@@ -65,10 +70,13 @@ class SoftmaxAttention(AttentionKind):
         """What the scores are multiplied by."""
         return self.head_dim**-0.5 if self.scale is None else self.scale
 
-    def cache(self, dtype: CacheDtype) -> LayerCache:
+    def kv_planes(self, dtype: CacheDtype) -> tuple[Plane, ...]:
+        """The planes of one token's keys and values."""
         planes = dtype.vector_planes("k", self.num_kv_heads, self.head_dim)
-        planes += dtype.vector_planes("v", self.num_kv_heads, self.v_head_dim)
-        return LayerCache(planes, self.window, self.chunk)
+        return planes + dtype.values.vector_planes("v", self.num_kv_heads, self.v_head_dim)
+
+    def caches(self, dtype: CacheDtype) -> tuple[LayerCache, ...]:
+        return (LayerCache(self.kv_planes(dtype), self.window, self.chunk),)
 
     def weights(self, hidden_size: int) -> tuple[Weight, ...]:
         q_rows, k_rows = self.num_query_heads * self.head_dim, self.num_kv_heads * self.head_dim
@@ -79,6 +87,10 @@ class SoftmaxAttention(AttentionKind):
             Weight("v", (v_rows, hidden_size)),
             Weight("o", (hidden_size, o_columns)),
         ]
+        if self.keys_are_values:
+            del found[2]
+        if self.output_gate:
+            found.append(Weight("gate", (o_columns, hidden_size)))
         if self.qkv_bias:
             found += [Weight("q_bias", (q_rows,)), Weight("k_bias", (k_rows,)), Weight("v_bias", (v_rows,))]
         if self.output_bias:
@@ -103,6 +115,15 @@ class SoftmaxAttention(AttentionKind):
             )
         # More ranks than KV heads: each rank keeps one head, copied.
         return replace(self, num_query_heads=queries // tensor_parallel, num_kv_heads=max(1, keys // tensor_parallel))
+
+
+def split(count: int, ranks: int, what: str) -> int:
+    """The share of one rank. Raises BadInput where it does not divide."""
+    if count % ranks:
+        raise BadInput(
+            f"{count} {what} cannot be split over {ranks} ranks.", f"Take a tensor-parallel size that divides {count}."
+        )
+    return count // ranks
 
 
 def causal_pairs(start: int, num_tokens: int) -> int:

@@ -1,0 +1,1 @@
+"""Eviction policies, one file each: which unused block of a prefix cache goes first."""
