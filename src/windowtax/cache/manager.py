@@ -19,6 +19,9 @@ class CacheManager:
         # Groups that give blocks back before a sequence ends: those whose layers do not keep everything.
         self._trimmed = [group for group in range(len(layout.groups)) if not layout.groups[group].cache.grows]
         self._tables: dict[str, list[BlockTable]] = {}
+        # Blocks of every group end at multiples of the block size, unless a group begins inside a block.
+        self._aligned = all(group.cache.skip_first % layout.block_size == 0 for group in layout.groups)
+        self._covered: dict[str, int] = {}
         self._peak_bytes = 0
 
     def tables(self, sequence_id: str) -> list[BlockTable]:
@@ -37,9 +40,10 @@ class CacheManager:
 
     def reserve(self, sequence_id: str, num_computed: int, num_new: int) -> bool:
         """Takes those blocks from the pools; False, and nothing is taken, where a pool has too few."""
-        missing = self.blocks_missing(sequence_id, num_computed, num_new)
-        if not any(missing) and sequence_id in self._tables:
+        end = num_computed + num_new
+        if end <= self._covered.get(sequence_id, 0):
             return True  # most decode steps: the last block has room
+        missing = self.blocks_missing(sequence_id, num_computed, num_new)
         if any(count > pool.num_free for count, pool in zip(missing, self.pools, strict=True)):
             return False
         tables = self._tables.setdefault(sequence_id, [BlockTable() for _ in self.pools])
@@ -49,6 +53,8 @@ class CacheManager:
             for _ in range(count):
                 table.blocks.append(pool.take(after=table.last_block))
         self._peak_bytes = max(self._peak_bytes, self.held_bytes)
+        size = self.layout.block_size
+        self._covered[sequence_id] = -(-end // size) * size if self._aligned else end
         return True
 
     def trim(self, sequence_id: str, num_computed: int) -> None:
@@ -62,6 +68,7 @@ class CacheManager:
 
     def free(self, sequence_id: str) -> None:
         """Gives back everything that the sequence holds; a sequence that holds nothing is no error."""
+        self._covered.pop(sequence_id, None)
         for pool, table in zip(self.pools, self._tables.pop(sequence_id, []), strict=False):
             for block in table.blocks:
                 pool.give_back(block)

@@ -60,7 +60,7 @@ class LayerCache:
         """Bytes that a sequence holds however long it is (recurrent state)."""
         return self._sum(Growth.PER_SEQUENCE)
 
-    @property
+    @cached_property
     def is_state(self) -> bool:
         """Whether it is one state per sequence and not rows of tokens."""
         return bool(self.planes) and self.planes[0].grows is Growth.PER_SEQUENCE
@@ -83,7 +83,7 @@ class LayerCache:
             return self.window
         return None if self.chunk is None else self.chunk + self.memory
 
-    @property
+    @cached_property
     def grows(self) -> bool:
         """Whether a longer context always keeps more tokens."""
         return self.token_bytes > 0 and self.cap is None and self.keep_first is None
