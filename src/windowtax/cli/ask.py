@@ -61,7 +61,7 @@ def ask(
 
     need_engine()
     from windowtax.base.units import parse_bytes
-    from windowtax.cli.asking import answer, open_model, put_together
+    from windowtax.cli.asking import answer, load, open_model, put_together
     from windowtax.cli.bill_view import print_bill
     from windowtax.engine.bill_record import bill_record
     from windowtax.engine.sampling import SamplingParams
@@ -86,8 +86,9 @@ def ask(
     reading = read_documents(file or [])
     for skipped in reading.skipped:
         err.print(f"skipped {skipped.path}: {skipped.reason}", markup=False, highlight=False)
-    loaded = open_model(model, dtype, rope, err)
-    prompt = put_together(loaded, reading.documents, question, max_tokens, err)
+    files = open_model(model, dtype, rope, err)
+    prompt = put_together(files, reading.documents, question, max_tokens, err)
+    loaded = load(files, prompt, max_tokens, options, err)
 
     def show(text: str) -> None:
         if not as_json:

@@ -2,21 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from windowtax.base.errors import DoesNotFit
+from windowtax.base.errors import BadInput, DoesNotFit
 from windowtax.base.units import format_bytes, format_tokens
 from windowtax.cli.models import pull_with_bar
 from windowtax.engine.bill import Bill, make_bill
 from windowtax.engine.gauge import this_machine
-from windowtax.engine.load import LoadedModel, load_model
+from windowtax.engine.load import LoadedModel, ModelFiles, open_files
 from windowtax.engine.memory import resident_bytes
 from windowtax.engine.prompt import Prompt, build_prompt
 from windowtax.engine.sampling import SamplingParams
-from windowtax.engine.session import EngineOptions, open_engine
+from windowtax.engine.session import EngineOptions, admit, open_engine
 from windowtax.texts.read import Document
 
 
@@ -28,27 +27,36 @@ class Answer:
     bill: Bill
 
 
-def open_model(name_or_path: str, dtype: str, rope: str | None, err: Console) -> LoadedModel:
-    """The model, pulled first if need be. Raises UnknownName, FetchFailed, BadInput, UnsupportedModel."""
-    path: Path = pull_with_bar(name_or_path, err)
-    with err.status(f"loading {path.name} ..."):
-        model = load_model(path, dtype=dtype, rope=rope)
-    spec = model.spec
+def open_model(name_or_path: str, dtype: str, rope: str | None, err: Console) -> ModelFiles:
+    """The model's files, pulled first if need be; no weight is read yet.
+
+    Raises UnknownName, FetchFailed, BadInput, UnsupportedModel.
+    """
+    files = open_files(pull_with_bar(name_or_path, err), dtype=dtype, rope=rope)
+    spec = files.spec
     err.print(
-        f"{spec.name}: {spec.total_parameters:,} parameters, {format_bytes(model.weight_bytes)} in {dtype}, "
+        f"{spec.name}: {spec.total_parameters:,} parameters, {format_bytes(files.weight_bytes)} in {dtype}, "
         f"window {format_tokens(spec.max_context_tokens)} tokens",
         highlight=False,
     )
-    return model
+    return files
+
+
+def load(files: ModelFiles, prompt: Prompt, max_tokens: int, options: EngineOptions, err: Console) -> LoadedModel:
+    """Reads the weights, once it is sure that they and the window fit. Raises DoesNotFit before."""
+    admit(files, len(prompt.token_ids) + max_tokens, options)
+    with err.status(f"loading {files.spec.name} ..."):
+        return files.load()
 
 
 def put_together(
-    model: LoadedModel, documents: Sequence[Document], question: str, max_tokens: int, err: Console
+    files: ModelFiles, documents: Sequence[Document], question: str, max_tokens: int, err: Console
 ) -> Prompt:
     """The prompt, after saying what it takes of the window. Raises DoesNotFit where prompt and answer exceed it."""
-    assert model.tokenizer is not None
-    prompt = build_prompt(model.tokenizer, [(document.name, document.text) for document in documents], question)
-    window, num_prompt = model.spec.max_context_tokens, len(prompt.token_ids)
+    if files.tokenizer is None:
+        raise BadInput(f"{files.spec.name} has no tokenizer.json.", "Put the model's tokenizer.json into its folder.")
+    prompt = build_prompt(files.tokenizer, [(document.name, document.text) for document in documents], question)
+    window, num_prompt = files.spec.max_context_tokens, len(prompt.token_ids)
     num_chars = sum(document.num_chars for document in documents)
     err.print(
         f"text: {len(documents)} document{'s' if len(documents) != 1 else ''}, {num_chars:,} characters = "
@@ -62,7 +70,8 @@ def put_together(
             f"{num_prompt + max_tokens - window:,} more than the window of {window:,} tokens. Nothing was cut.",
             f"Give less text (at most some {max(0, window - max_tokens):,} tokens), take a model with a longer window "
             f"(windowtax models list), or stretch this one with a RoPE scaling, for example "
-            f"--rope yarn:{-(-(num_prompt + max_tokens) // window)}: it then reads past what it was trained on.",
+            f"--rope yarn:{-(-(num_prompt + max_tokens) // window)}: it then reads past what it was trained on. "
+            "Retrieval, which reads only what the question needs, is to come.",
         )
     return prompt
 

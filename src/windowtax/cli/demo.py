@@ -28,7 +28,7 @@ def demo(
     from windowtax.cli.extras import need_engine
 
     need_engine()
-    from windowtax.cli.asking import answer, open_model, put_together
+    from windowtax.cli.asking import answer, load, open_model, put_together
     from windowtax.cli.bill_view import print_bill, save_picture
     from windowtax.cli.plan import plan
     from windowtax.engine.sampling import SamplingParams
@@ -37,16 +37,17 @@ def demo(
 
     err, out = messages(), console()
     params, options = SamplingParams(max_tokens=MAX_TOKENS), EngineOptions(cache_dtype=cache_dtype)
-    loaded = open_model(model, dtype, None, err)
-    context_tokens = 0
-    for title, files in (("without the text", []), (f"with the text: {TOPICS}", [TOPICS])):
+    files = open_model(model, dtype, None, err)
+    loaded, context_tokens = None, 0
+    for title, texts in (("without the text", []), (f"with the text: {TOPICS}", [TOPICS])):
         out.print(Rule(title, align="left", style="dim"))
         out.print(f"question: {QUESTION}", highlight=False)
-        prompt = put_together(loaded, read_documents(files).documents, QUESTION, MAX_TOKENS, err)
+        prompt = put_together(files, read_documents(texts).documents, QUESTION, MAX_TOKENS, err)
+        loaded = loaded or load(files, prompt, MAX_TOKENS, options, err)
         result = answer(loaded, prompt, params, options, err=err, show=_show, usd_per_hour=usd_per_hour)
         sys.stdout.write("\n\n")
         context_tokens = len(prompt.token_ids) + MAX_TOKENS
-        if files:
+        if texts:
             print_bill(result.bill, out)
             if picture is not None:
                 save_picture(result.bill, picture)

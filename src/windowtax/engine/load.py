@@ -1,5 +1,6 @@
 """From a path to a model that can run: spec, weights, tokenizer."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 from windowtax.base.errors import BadInput, UnsupportedModel
 from windowtax.catalog.family import Family
 from windowtax.catalog.read import config_family, gguf_family, read_config, read_gguf_file, read_json
+from windowtax.catalog.weight_names import WeightSource
 from windowtax.engine.checkpoint import Checkpoint, GgufFile, ModelWeights, SafetensorsFolder
 from windowtax.engine.tokenizer import Tokenizer, load_tokenizer
 from windowtax.nn.decoder import Decoder
@@ -29,11 +31,33 @@ class LoadedModel:
     @property
     def weight_bytes(self) -> int:
         """Bytes of the weights as they are computed with, from the declared shapes."""
-        return self.spec.total_parameters * TORCH_DTYPES[self.dtype].itemsize
+        return weight_bytes(self.spec, self.dtype)
 
 
-def load_model(path: Path, *, dtype: str = "bf16", rope: str | None = None, device: str = "cpu") -> LoadedModel:
-    """Loads a .gguf file, or a folder with config.json and safetensors.
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model on disk: all that is known before a single weight is read. What cannot fit is refused from this."""
+
+    spec: ModelSpec
+    tokenizer: Tokenizer | None
+    sources: Mapping[str, WeightSource]
+    checkpoint: Checkpoint
+    dtype: str
+    device: torch.device
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes that the weights will take."""
+        return weight_bytes(self.spec, self.dtype)
+
+    def load(self) -> LoadedModel:
+        """Reads the weights. Raises BadInput where they do not belong to the config."""
+        weights = ModelWeights(self.spec, self.sources, self.checkpoint, TORCH_DTYPES[self.dtype], self.device)
+        return LoadedModel(self.spec, Decoder(self.spec, weights.take), self.tokenizer, self.dtype, self.device)
+
+
+def open_files(path: Path, *, dtype: str = "bf16", rope: str | None = None, device: str = "cpu") -> ModelFiles:
+    """Opens a .gguf file, or a folder with config.json and safetensors.
 
     dtype: fp32, bf16 or fp16, what is computed with. rope: a RoPE override as on the command line ("yarn:4").
     Raises BadInput or UnsupportedModel.
@@ -46,14 +70,22 @@ def load_model(path: Path, *, dtype: str = "bf16", rope: str | None = None, devi
             f"{spec.name} is of the family {family.name!r}, which this version plans but does not run.",
             "`windowtax models list` names models that run.",
         )
-    target = torch.device(device)
     sources = (
         family.gguf_weights(spec) if isinstance(checkpoint, GgufFile) else family.hf_weights(spec, nested=_nested(path))
     )
     if rope is not None:
         spec = with_rope(spec, rope)
-    weights = ModelWeights(spec, sources, checkpoint, TORCH_DTYPES[dtype], target)
-    return LoadedModel(spec, Decoder(spec, weights.take), _tokenizer(path), dtype, target)
+    return ModelFiles(spec, _tokenizer(path), sources, checkpoint, dtype, torch.device(device))
+
+
+def load_model(path: Path, *, dtype: str = "bf16", rope: str | None = None, device: str = "cpu") -> LoadedModel:
+    """`open_files` and `load` in one."""
+    return open_files(path, dtype=dtype, rope=rope, device=device).load()
+
+
+def weight_bytes(spec: ModelSpec, dtype: str) -> int:
+    """Bytes of all weights of a spec when they are computed with in that dtype."""
+    return spec.total_parameters * TORCH_DTYPES[dtype].itemsize
 
 
 def _open_gguf(path: Path) -> tuple[Family, ModelSpec, Checkpoint]:

@@ -2,12 +2,17 @@
 
 from dataclasses import dataclass
 
+from windowtax.base.errors import DoesNotFit
+from windowtax.base.units import format_bytes, format_exact_bytes
 from windowtax.cache.manager import CacheManager
 from windowtax.engine.engine import Engine
-from windowtax.engine.load import LoadedModel
+from windowtax.engine.load import LoadedModel, ModelFiles
 from windowtax.engine.memory import RESERVE_BYTES, admit_pool, free_bytes
 from windowtax.schedule.scheduler import DEFAULT_STEP_TOKENS, SchedulerConfig
+from windowtax.spec.cache import CacheLayout
 from windowtax.spec.dtypes import cache_dtype
+from windowtax.spec.model import ModelSpec
+from windowtax.store.kv import refuse_unstorable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +29,31 @@ class EngineOptions:
     draft_tokens: int = 0
 
 
+def admit(files: ModelFiles, context_tokens: int, options: EngineOptions) -> None:
+    """Raises DoesNotFit, with the sum, where weights and one window of that length do not fit: before any is read."""
+    free = max(0, free_bytes(files.device) - RESERVE_BYTES)
+    if files.weight_bytes > free:
+        raise DoesNotFit(
+            f"The weights of {files.spec.name} take {format_exact_bytes(files.weight_bytes)} in {files.dtype}; "
+            f"{format_bytes(free)} are free.",
+            "Close other programs, or take a smaller model (windowtax models list).",
+        )
+    _blocks(files.spec, context_tokens, options, free - files.weight_bytes)
+
+
 def open_engine(model: LoadedModel, context_tokens: int, options: EngineOptions) -> Engine:
     """An engine whose pool holds one window of that length. Raises DoesNotFit, with the sum, where it does not fit."""
-    layout = model.spec.layout(cache_dtype(options.cache_dtype))
     free = max(0, free_bytes(model.device) - RESERVE_BYTES)
-    if options.limit_bytes is not None:
-        free = min(free, options.limit_bytes)
-    blocks = admit_pool(layout, context_tokens, options.step_tokens, free)
+    layout, blocks = _blocks(model.spec, context_tokens, options, free)
     config = SchedulerConfig(max_step_tokens=options.step_tokens)
     return Engine(model, CacheManager(layout, blocks), config, context_tokens, draft_tokens=options.draft_tokens)
+
+
+def _blocks(
+    spec: ModelSpec, context_tokens: int, options: EngineOptions, free: int
+) -> tuple[CacheLayout, tuple[int, ...]]:
+    layout = spec.layout(cache_dtype(options.cache_dtype))
+    refuse_unstorable(layout)
+    if options.limit_bytes is not None:
+        free = min(free, options.limit_bytes)
+    return layout, admit_pool(layout, context_tokens, options.step_tokens, free)

@@ -88,6 +88,13 @@ class KVStore:
         return self.planes[group][plane][row].flatten(0, 1)
 
 
+def refuse_unstorable(layout: CacheLayout) -> None:
+    """Raises BadInput for a layout with elements that the store does not keep yet."""
+    for group in layout.groups:
+        for plane in group.cache.planes:
+            _storable(plane.element)
+
+
 def _storable(element: str) -> torch.dtype:
     if element not in TORCH_DTYPES:
         raise BadInput(
