@@ -3,8 +3,8 @@
 import re
 
 import pytest
-
 from tests.catalog.samples import model_of_each_family, raw, read_changed
+
 from windowtax.base.errors import BadInput, UnsupportedModel
 from windowtax.catalog.family import FAMILIES
 from windowtax.catalog.ignorable import (
