@@ -369,3 +369,11 @@ def test_unknown_cache_types_and_layouts_are_refused():
         reconcile(
             specs.V4_PRO, read_log("KV Cache is allocated. #tokens: 10, KV size: 1.00 GB"), cache_dtype("bf16"), 1
         )
+
+
+def test_lines_pasted_in_another_order_are_read_too() -> None:
+    """Whoever greps two lines out of a vLLM log may paste the size before the memory it was cut from."""
+    lines = ["INFO Available KV cache memory: 3.81 GiB", "INFO GPU KV cache size: 31,232 tokens"]
+    in_order, reversed_order = (read_log("\n".join(order)) for order in (lines, lines[::-1]))
+    assert in_order == reversed_order
+    assert in_order.available

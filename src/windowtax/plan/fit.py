@@ -11,14 +11,15 @@ from math import ceil
 from windowtax.base.errors import BadInput
 from windowtax.plan.schemes import WeightScheme
 from windowtax.plan.weights import WeightBytes
+from windowtax.schedule.scheduler import DEFAULT_STEP_TOKENS
 from windowtax.spec.cache import DEFAULT_BLOCK_SIZE, CacheLayout
 from windowtax.spec.dtypes import CacheDtype
 from windowtax.spec.hardware import Hardware
 from windowtax.spec.model import LayerSpec, ModelSpec
 from windowtax.spec.workload import Workload
 
-DEFAULT_CHUNK_TOKENS = 2048
-"""Most tokens that a step of prefill computes."""
+DEFAULT_CHUNK_TOKENS = DEFAULT_STEP_TOKENS
+"""Most tokens that a step of prefill computes: as our own scheduler cuts prompts."""
 
 _MOST_STAGES = 64
 _ACTIVATION_BYTES = 2

@@ -36,7 +36,8 @@ def read_vllm(text: str) -> VllmLog | None:
     sized = list(_BLOCK_TOKENS.finditer(text))
     block = int(sized[-1].group(1)) if sized else number_setting(text, "block_size", "--block-size")
     return VllmLog(
-        available=_available(text[:end]),
+        # What a later start prints does not belong to this one, unless lines were pasted in another order.
+        available=_available(text[:end]) or _available(text),
         tokens=_whole(tokens[-1].group(1) or tokens[-1].group(2)) if tokens else None,
         blocks=_whole(blocks[-1].group(1)) if blocks else None,
         concurrency=(_whole(concurrency[-1].group(1)), _times(concurrency[-1].group(2))) if concurrency else None,
