@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := src tests tools benchmarks
+NATIVE := $(wildcard native/CMakeLists.txt native/cmake/* native/src/*.* native/src/*/*.*)
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
@@ -52,12 +53,12 @@ clean: ## remove .venv and what tools left behind; the weights in the user cache
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || (echo "windowtax needs Python 3.11 or newer: make PYTHON=python3.11 ..."; exit 1)
 	@$(PYTHON) -m venv .venv
 
-.venv/.engine: pyproject.toml constraints.txt | .venv/bin/python
-	@echo "== installing windowtax and its engine into .venv (about a minute)"
+.venv/.engine: pyproject.toml constraints.txt $(NATIVE) | .venv/bin/python
+	@echo "== installing windowtax and its engine into .venv, building the native kernels (about two minutes)"
 	@$(INSTALL) --editable '.[engine]'
 	@touch $@
 
-.venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
-	@echo "== installing windowtax, its engine and the development tools into .venv (about two minutes)"
+.venv/.dev: pyproject.toml constraints.txt $(NATIVE) | .venv/bin/python
+	@echo "== installing windowtax, its engine and the development tools into .venv, building the native kernels (about three minutes)"
 	@$(INSTALL) --editable '.[dev]'
 	@touch $@ .venv/.engine

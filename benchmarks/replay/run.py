@@ -12,16 +12,18 @@ from typing import TypeVar
 from windowtax.catalog.hardware_catalog import hardware
 from windowtax.catalog.read import read_model
 from windowtax.plan.replay.deployment import ReplayOptions, replica_sizes
+from windowtax.plan.replay.fleet import usable_processes
 from windowtax.plan.replay.hits import default_sizes, hit_curve
+from windowtax.plan.replay.objective import Objective, Slo
 from windowtax.plan.replay.read import read_trace
 from windowtax.plan.replay.report import play
-from windowtax.plan.replay.slo import Slo
 from windowtax.plan.replay.trace import Trace, TraceRequest
 
 BLOCK_TOKENS = 512
 SYSTEM_PROMPTS, SYSTEM_BLOCKS = 8, 2
 OPEN_TALKS = 2000
 LONGEST_TOKENS = 120_000
+REPLICAS = 4
 
 T = TypeVar("T")
 
@@ -76,10 +78,10 @@ def write(trace: Trace, path: Path) -> None:
             file.write(json.dumps(row) + "\n")
 
 
-def timed(what: Callable[[], T]) -> tuple[T, float]:
-    """The result, and the CPU seconds that it took."""
-    began = time.process_time()
-    return what(), time.process_time() - began
+def timed(what: Callable[[], T], clock: Callable[[], float] = time.process_time) -> tuple[T, float]:
+    """The result, and the seconds that it took: of this process's CPU time, or of another clock."""
+    began = clock()
+    return what(), round(clock() - began, 2)
 
 
 def main() -> None:
@@ -87,11 +89,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=1_000_000, help="of the pass over cache sizes")
     parser.add_argument("--exact", type=int, default=10_000, help="of the exact replay")
-    parser.add_argument("--per-second", type=float, default=2.5, help="arrivals of the exact replay, on 4 replicas")
+    parser.add_argument("--per-second", type=float, default=2.5, help="arrivals at each replica of the exact replay")
     parser.add_argument("--growth", type=float, default=8.2, help="logarithm of a turn's median tokens")
     parser.add_argument("--out", type=Path, help="write the trace there and read it back, timed")
     asked = parser.parse_args()
-    spec, device = read_model("llama-3.1-8b"), hardware("h100-sxm")
     trace = generate(asked.requests, asked.per_second, asked.growth)
     result: dict[str, object] = {
         "requests": asked.requests,
@@ -104,22 +105,34 @@ def main() -> None:
         again, result["read_s"] = timed(lambda: read_trace(asked.out))
         assert [one.num_prompt_tokens for one in again.requests] == [one.num_prompt_tokens for one in trace.requests]
         trace = again
-    replica = replica_sizes(spec, device, trace, ReplayOptions())[0]
+    replica = replica_sizes(read_model("llama-3.1-8b"), hardware("h100-sxm"), trace, ReplayOptions())[0]
     sizes = default_sizes(trace, replica.block_bytes)
     curve, result["hits_s"] = timed(lambda: hit_curve(trace, replica.block_bytes, sizes))
     result["sizes"] = {str(point.num_bytes): round(curve.rate(point.found_tokens), 4) for point in curve.points}
-    part = generate(asked.exact, asked.per_second * 4, asked.growth)
-    summary, result["exact_s"] = timed(lambda: play(part, replica, 4, Slo(ttft_s=5, tpot_s=0.1)))
-    result |= {
-        "exact_requests": asked.exact,
-        "exact_requests_per_s": round(asked.exact / float(str(result["exact_s"]))),
-        "exact_steps": summary.steps,
-        "exact_tokens": summary.scheduled_tokens,
-        "running": round(summary.running, 1),
-        "busy": round(summary.busy, 3),
-        "preemptions": summary.preemptions,
+    print(json.dumps(result | exact(asked.exact, asked.per_second, asked.growth), indent=2))
+
+
+def exact(num_requests: int, per_second: float, growth: float) -> dict[str, object]:
+    """The exact replay on four replicas: by one process, and by as many as the machine is good for."""
+    trace = generate(num_requests, per_second * REPLICAS, growth)
+    replica = replica_sizes(read_model("llama-3.1-8b"), hardware("h100-sxm"), trace, ReplayOptions())[0]
+    slo = Slo((Objective(ttft_s=5, tpot_s=0.1),))
+    alone, alone_s = timed(lambda: play(trace, replica, REPLICAS, slo, processes=1))
+    together, together_s = timed(lambda: play(trace, replica, REPLICAS, slo), time.perf_counter)
+    assert alone == together
+    return {
+        "exact_requests": num_requests,
+        "exact_s": alone_s,
+        "exact_requests_per_s": round(num_requests / alone_s),
+        "processes": usable_processes(num_requests, REPLICAS),
+        "processes_wall_s": together_s,
+        "processes_requests_per_s": round(num_requests / together_s),
+        "exact_steps": alone.steps,
+        "exact_tokens": alone.scheduled_tokens,
+        "running": round(alone.running, 1),
+        "busy": round(alone.busy, 3),
+        "preemptions": alone.preemptions,
     }
-    print(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":

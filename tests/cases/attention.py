@@ -6,6 +6,7 @@ Sizes are small and odd, so that windows, strides and blocks never fall together
 from typing import Any
 
 from windowtax.spec.attention.base import AttentionKind
+from windowtax.spec.attention.block_index import BlockIndexAttention
 from windowtax.spec.attention.block_topk import MEAN, BlockTopKAttention
 from windowtax.spec.attention.chunked import ChunkedAttention
 from windowtax.spec.attention.compressed import CompressedAttention
@@ -22,6 +23,7 @@ from windowtax.spec.attention.none import NoAttention
 from windowtax.spec.attention.nsa import NativeSparseAttention
 from windowtax.spec.attention.segment import SegmentAttention
 from windowtax.spec.attention.shared import SharedAttention
+from windowtax.spec.attention.short_conv import ShortConv
 from windowtax.spec.attention.sinks_window import SinksWindowAttention
 from windowtax.spec.attention.sliding import SlidingAttention
 from windowtax.spec.rope.base import Rope
@@ -78,6 +80,7 @@ CASES: dict[str, AttentionKind] = {
     "shared": SharedAttention(source=SlidingAttention(**HEADS, window_tokens=13)),
     "quest": BlockTopKAttention(**HEADS, block_tokens=8, top_k_blocks=3),
     "moba": BlockTopKAttention(**HEADS, block_tokens=16, top_k_blocks=2, summary=MEAN),
+    "blocks by an index": BlockIndexAttention(**HEADS, block_tokens=8, top_k_blocks=3, index_heads=2, index_dim=32),
     "nsa": NativeSparseAttention(
         **HEADS, compress_tokens=8, compress_stride=4, select_block_tokens=4, select_blocks=3, window_tokens=9
     ),
@@ -94,5 +97,6 @@ CASES: dict[str, AttentionKind] = {
     "mamba 2": Mamba2(num_heads=4, head_dim=8, state_dim=16, num_groups=2),
     "lightning": LinearAttention(num_heads=4, head_dim=8, decay=True, output_gate=True, output_norm=True),
     "linear, state in bf16": LinearAttention(num_heads=4, head_dim=8, state_element="bf16"),
+    "short convolution": ShortConv(channels=32, conv_kernel=3),
     "none": NoAttention(),
 }

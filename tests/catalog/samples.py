@@ -36,8 +36,10 @@ def attention(spec: ModelSpec, layer: int) -> SoftmaxAttention:
 
 @cache
 def model_of_each_family() -> dict[str, str]:
-    """Family -> one of its models in the catalog."""
-    return {read_model(name).family: name for name in model_names()}
+    """Family -> one of its models in the catalog: the last by name that stands in no config of a larger model, if
+    there is one."""
+    nested = [name for name in model_names() if "text_config" in _load(name)]
+    return {read_model(name).family: name for name in (*nested, *(n for n in model_names() if n not in nested))}
 
 
 @cache

@@ -301,20 +301,27 @@ def test_quantisation_configs_of_all_makers(settings: dict[str, Any], dtype: str
 # --- refused ------------------------------------------------------------------------------------------------------
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "Mamba 2": ({"architectures": ["Mamba2ForCausalLM"], "model_type": "mamba2"}, "Mamba2ForCausalLM.*state-space"),
-    "Falcon H1": ({"architectures": ["FalconH1ForCausalLM"], "model_type": "falcon_h1"}, "FalconH1.*Mamba"),
-    "MiniMax M3": ({"architectures": ["MiniMaxM3ForCausalLM"], "model_type": "minimax_m3"}, "MiniMaxM3.*block-sparse"),
-    "Kimi K3": (
+    "Zamba 2": ({"architectures": ["Zamba2ForCausalLM"], "model_type": "zamba2"}, "Zamba2ForCausalLM.*share"),
+    "RWKV": ({"architectures": ["RwkvForCausalLM"], "model_type": "rwkv"}, "RwkvForCausalLM.*recurrent state"),
+    "Llama 3.2 Vision": (
         {
-            "architectures": ["KimiK3ForConditionalGeneration"],
-            "model_type": "kimi_k3",
+            "architectures": ["MllamaForConditionalGeneration"],
+            "model_type": "mllama",
+            "text_config": {"model_type": "mllama_text_model", "cross_attention_layers": [3, 8]},
+        },
+        "MllamaForConditionalGeneration.*cross-attention",
+    ),
+    "a new wrapper of a known decoder": (
+        {
+            "architectures": ["KimiK9ForConditionalGeneration"],
+            "model_type": "kimi_k9",
             "text_config": {
                 "architectures": ["KimiLinearForCausalLM"],
                 "model_type": "kimi_linear",
                 "kv_lora_rank": 512,
             },
         },
-        "KimiK3ForConditionalGeneration.*latent attention",
+        "KimiK9ForConditionalGeneration.*latent attention",
     ),
     "unknown, with a latent": (
         {"architectures": ["NewForCausalLM"], "model_type": "new", "kv_lora_rank": 256},

@@ -67,12 +67,31 @@ def test_json_agrees_with_the_trace(trace: Path) -> None:
     assert made["cost"]["usd_per_month"] == pytest.approx(2 * 2.95 * 730)
 
 
+def test_percentiles_are_shown_beside_what_was_asked(trace: Path) -> None:
+    text = run(str(trace), "--slo-ttft", "p50:1s,p99:9s", "--slo-tpot", "p90:60ms", "--replicas", "1")
+    for words in ("TTFT p50 1.00 s", "TTFT p99 9.00 s", "TPOT p90 60.00 ms"):
+        assert words in text
+    made = json.loads(run(str(trace), "--slo-ttft", "p50:1s,p99:9s", "--json", "--replicas", "1"))
+    assert made["slo"]["objectives"] == [
+        {"ttft_s": None, "tpot_s": 0.1, "percent": 90.0},
+        {"ttft_s": 1.0, "tpot_s": None, "percent": 50.0},
+        {"ttft_s": 9.0, "tpot_s": None, "percent": 99.0},
+    ]
+    assert len(made["replay"]["in_time"]) == 3
+
+
 def test_hits_only_has_no_clock(trace: Path) -> None:
     assert "TTFT" not in run(str(trace), "--hits-only")
 
 
 def test_bad_words_are_answered(trace: Path) -> None:
-    for words in (["--slo-ttft", "soon"], ["--replicas", "0"], ["--slo-percent", "0"], ["--block-tokens", "0"]):
+    for words in (
+        ["--slo-ttft", "soon"],
+        ["--slo-tpot", "p99"],
+        ["--replicas", "0"],
+        ["--slo-percent", "0"],
+        ["--block-tokens", "0"],
+    ):
         with pytest.raises(BadInput):
             run(str(trace), *words)
 

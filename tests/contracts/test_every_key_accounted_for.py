@@ -11,15 +11,16 @@ from windowtax.catalog.ignorable import (
     IGNORABLE,
     IGNORABLE_GGUF,
     IGNORABLE_GGUF_NAMESPACES,
-    IGNORABLE_OUTER,
     PREDICTION_LAYERS,
     ROUTING,
 )
+from windowtax.catalog.ignorable_outer import IGNORABLE_OUTER, REPEATED_OUTER
 from windowtax.catalog.read import model_names, read_config, read_model
 
 TABLES = {
     "shared": IGNORABLE,
     "beside text_config": IGNORABLE_OUTER,
+    "repeated beside text_config": REPEATED_OUTER,
     "GGUF": IGNORABLE_GGUF,
     "GGUF namespaces": IGNORABLE_GGUF_NAMESPACES,
     "routing": ROUTING,
@@ -27,7 +28,11 @@ TABLES = {
     **{f"family {name}": family.ignorable or {} for name, family in FAMILIES.items()},
 }
 
-COUNTED_BY = {("nemotron_h", "num_hidden_layers"): "hybrid_override_pattern"}
+COUNTED_BY = {
+    ("chatglm", "num_hidden_layers"): "num_layers",
+    ("longcat_flash", "num_hidden_layers"): "num_layers",
+    ("nemotron_h", "num_hidden_layers"): "hybrid_override_pattern",
+}
 """Where another key says how many layers there are."""
 
 REFUSED_VALUES = [
@@ -52,7 +57,7 @@ REFUSED_VALUES = [
     ("mimo-7b", "attention_bias", False),
     ("mimo-v2-flash", "n_shared_experts", 1),
     ("mimo-v2-flash", "sliding_window_size", 129),
-    ("command-r", "use_qk_norm", True),
+    ("command-r7b", "use_qk_norm", True),
     ("command-r7b", "order_of_interleaved_layers", "global_attn_first"),
 ]
 

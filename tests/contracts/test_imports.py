@@ -23,9 +23,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"base", "spec", "ops"},
     "nn": {"base", "spec", "ops", "store"},
     "engine": {"base", "spec", "catalog", "price", "cache", "schedule", "plan", "ops", "store", "nn", "texts", "hub"},
-    "cli": {"base", "spec", "catalog", "price", "cache", "schedule", "plan", "engine", "texts", "hub"},
+    "server": {"base", "spec", "catalog", "price", "plan", "schedule", "engine", "hub"},
+    "cli": {"server", "base", "spec", "catalog", "price", "cache", "schedule", "plan", "engine", "texts", "hub"},
 }
-TORCH_ROOMS = {"ops", "store", "nn", "engine"}
+TORCH_ROOMS = {"ops", "store", "nn", "engine", "server"}
 PLAN_ONLY = {"fit", "plan", "sweep", "explain", "contract", "compare"}
 """What of plan/ the engine must not touch: it may ask for floors, for the bill, and for nothing else."""
 

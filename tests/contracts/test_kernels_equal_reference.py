@@ -8,6 +8,7 @@ import torch
 from windowtax.ops import reference
 from windowtax.ops.attention import attend, merge
 from windowtax.ops.elementwise import rms_norm, rope_angles, rotate
+from windowtax.ops.selected import attend_selected
 from windowtax.ops.tiled import tiled_attention
 
 HEADS = [(4, 4, 16, 16), (6, 2, 16, 16), (4, 1, 32, 32), (4, 2, 24, 16)]
@@ -76,3 +77,20 @@ def test_norm_and_rotation_equal_the_reference() -> None:
     angles = rope_angles(torch.arange(100, 111), torch.tensor([1.0, 0.3, 0.1, 0.01, 0.001]))
     cos, sin = (f(angles)[:, None, :] * 1.1 for f in (torch.cos, torch.sin))
     torch.testing.assert_close(rotate(x, cos, sin), reference.rotate(x, angles, 1.1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("heads", HEADS, ids=str)
+@pytest.mark.parametrize("softcap", [None, 15.0])
+@pytest.mark.parametrize("shape", [(1, 9), (5, 23), (64, 200)], ids=str)
+def test_attention_over_chosen_keys_equals_the_reference(heads, shape, softcap) -> None:
+    """Each KV head has a mask of its own, so each is held against the reference alone."""
+    q, k, v = tensors(heads, shape)
+    group, num_kv_heads = heads[0] // heads[1], heads[1]
+    mask = torch.rand(shape[0], num_kv_heads, shape[1], generator=torch.Generator().manual_seed(4)) < 0.3
+    mask[..., 0] = True
+    out = attend_selected(q, k, v, mask, scale=0.2, softcap=softcap)
+    for head in range(num_kv_heads):
+        rows, own = slice(head * group, (head + 1) * group), slice(head, head + 1)
+        chosen = lambda t, s, head=head: bool(mask[t, head, s])  # noqa: E731
+        expected, _ = reference.attention(q[:, rows], k[:, own], v[:, own], chosen, 0.2, softcap)
+        torch.testing.assert_close(out[:, rows], expected, rtol=1e-5, atol=1e-5)

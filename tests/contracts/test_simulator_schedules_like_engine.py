@@ -38,10 +38,13 @@ class SecondPerStep:
     def step_s(self, step: Step) -> float:
         return 1.0
 
-    def decode_cost(self, context_tokens: int) -> tuple[int, int]:
+    def decode_costs(self, contexts: list[int]) -> tuple[int, int]:
         return 0, 0
 
     def decode_s(self, users: int, read_bytes: int, score_flops: int) -> float:
+        return 1.0
+
+    def mixed_s(self, users: int, read_bytes: int, score_flops: int, start: int, count: int) -> float:
         return 1.0
 
 
@@ -53,7 +56,10 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def entry(step: Step, further: int = 0) -> LogEntry:
-    chunks = [(chunk.sequence.sequence_id, chunk.start + further, chunk.num_tokens) for chunk in step.chunks]
+    chunks = [
+        (chunk.sequence.sequence_id, chunk.start + further * chunk.num_tokens, chunk.num_tokens)
+        for chunk in step.chunks
+    ]
     return chunks, [sequence.sequence_id for sequence in step.preempted]
 
 

@@ -29,6 +29,11 @@ def make_engine(
     return Engine(model, CacheManager(layout, blocks), config, context_tokens, draft_tokens=draft_tokens)
 
 
+def block_size_of(cache_dtype: str) -> int:
+    """The smallest block that a cache dtype allows, and 4 tokens at least, so that short texts have many."""
+    return max(4, find_cache_dtype(cache_dtype).span)
+
+
 def greedy(max_tokens: int) -> SamplingParams:
     """Greedy decoding of exactly that many tokens."""
     return SamplingParams(max_tokens=max_tokens, ignore_eos=True)

@@ -21,13 +21,18 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
     return open_files(folder, dtype="fp32")
 
 
+def weight_bytes(files: ModelFiles) -> int:
+    options = EngineOptions()
+    return files.weight_bytes(files.backend(options.cache_dtype, options.weights))
+
+
 def with_free(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     monkeypatch.setattr(session, "free_bytes", lambda device: free + RESERVE_BYTES)
 
 
 def test_weights_that_do_not_fit(files: ModelFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_free(monkeypatch, files.weight_bytes - 1)
-    with pytest.raises(DoesNotFit, match=rf"{files.weight_bytes:,} B"):
+    with_free(monkeypatch, weight_bytes(files) - 1)
+    with pytest.raises(DoesNotFit, match=rf"{weight_bytes(files):,} B"):
         admit(files, 8, EngineOptions())
 
 
@@ -35,9 +40,9 @@ def test_the_largest_window_that_fits_is_named_and_is_right(files: ModelFiles, m
     options = EngineOptions(cache_dtype="fp32", step_tokens=16)
     layout = files.spec.layout(cache_dtype("fp32"))
     need = layout.pool_bytes_for(200, 16)
-    with_free(monkeypatch, files.weight_bytes + need)
+    with_free(monkeypatch, weight_bytes(files) + need)
     admit(files, 200, options)
-    with_free(monkeypatch, files.weight_bytes + need - 1)
+    with_free(monkeypatch, weight_bytes(files) + need - 1)
     with pytest.raises(DoesNotFit, match=rf"{need:,} B.*the most that fits is (\d+) tokens") as refused:
         admit(files, 200, options)
     largest = int(str(refused.value).split("the most that fits is ")[1].split(" ")[0].replace(",", ""))
@@ -52,8 +57,8 @@ def test_a_limit_counts_even_where_memory_is_free(files: ModelFiles) -> None:
 
 
 def test_a_dtype_that_is_only_planned_is_refused_early(files: ModelFiles) -> None:
-    with pytest.raises(BadInput, match="does not store a cache of int8"):
-        admit(files, 8, EngineOptions(cache_dtype="int8"))
+    with pytest.raises(BadInput, match="does not keep keys in int4"):
+        admit(files, 8, EngineOptions(cache_dtype="int4"))
 
 
 def test_a_context_beyond_the_pool_is_refused_by_the_engine_too(files: ModelFiles) -> None:

@@ -7,7 +7,6 @@ from windowtax.catalog.read import read_model
 from windowtax.plan.page.controls import model_choices
 from windowtax.plan.page.form import Form, Start
 from windowtax.plan.page.planner import Planner
-from windowtax.plan.plan import PlanOptions
 from windowtax.spec.hardware import Hardware
 
 
@@ -21,7 +20,6 @@ def start(**fields: object) -> Start:
     names = {name: name for name in hardware_names() if name != "this-machine"}
     return Start(
         form=form,
-        options=PlanOptions(),
         read_spec=read_model,
         device=device,
         models=model_choices(form.model),

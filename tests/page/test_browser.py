@@ -11,9 +11,12 @@ from collections.abc import Iterator
 import pytest
 
 from tests.page.asking import planner
+from windowtax.base.errors import WindowtaxError
 from windowtax.cli.page_server import make_server
 from windowtax.plan.contract import plan_json
+from windowtax.plan.page.controls import STEPS
 from windowtax.plan.page.document import report
+from windowtax.plan.page.form import NAMES
 from windowtax.plan.page.view import at
 
 CHROMIUM = shutil.which("chromium")
@@ -82,7 +85,14 @@ def seen(browser):
 
 def expected(**typed: str) -> dict[str, object]:
     asked = planner()
-    return json.loads(json.dumps(plan_json(asked.plan(asked.start.read(typed)))))
+    form = asked.start.read(typed)
+    plan = asked.plan(form)
+    return json.loads(json.dumps(plan_json(plan, asked.api(form, plan))))
+
+
+def _set(page, name: str, text: str) -> None:
+    control = page.locator(f"[name={name}]")
+    control.fill(text) if control.evaluate("one => one.tagName") == "INPUT" else control.select_option(text)
 
 
 def test_sliders_by_keyboard_bring_pythons_figures(seen, address):
@@ -122,6 +132,87 @@ def test_a_wrong_word_is_answered_on_the_page_and_taken_back(seen, address):
     assert one.figures()["fit.most_users"] == at(expected(users="2"), "fit.most_users")
 
 
+def test_an_api_by_keyboard_brings_pythons_figures(seen, address):
+    one = seen()
+    page = one.page
+    page.goto(address)
+    page.locator("#plot-rate svg").wait_for()
+    page.locator("input[name=api]").focus()
+    page.wait_for_function("() => document.getElementById('prices').children.length > 500")
+    assert page.locator("#prices option[value='anthropic/claude-opus-5']").count() == 1
+    page.keyboard.type("anthropic/claude-opus-5")
+    page.locator(".tile", has_text="A month at the API").wait_for()
+    page.fill("input[name=calls]", "50,000")
+    page.locator("input[data-for=utilisation]").focus()
+    page.keyboard.press("ArrowRight")
+    page.locator(".rows", has_text="50,000").wait_for()
+    page.locator("#plot-month svg").wait_for()
+    page.wait_for_function("() => document.querySelector('#command').textContent.includes('--utilisation 0.55')")
+    data = expected(api="anthropic/claude-opus-5", calls="50000", utilisation="0.55")
+    shown = one.figures()
+    assert len(shown) == 12 and shown == {path: at(data, path) for path in shown}
+    assert page.locator("#plot-usd .keys i").count() == 3
+    typed = [text for text in one.complaints if "400" not in text]
+    assert typed == [], "half a name is refused on the way, and nothing else happens"
+
+
+def test_every_control_is_reached_by_keyboard(seen, address):
+    one = seen()
+    one.page.goto(address)
+    reached: set[str] = set()
+    for _ in range(60):
+        one.page.keyboard.press("Tab")
+        reached.add(
+            one.page.evaluate("(e => e.dataset.for ? `slider ${e.dataset.for}` : e.name)(document.activeElement)")
+        )
+    assert set(NAMES) | {f"slider {name}" for name in STEPS} <= reached
+
+
+@pytest.mark.parametrize(
+    ("typed", "command"),
+    [
+        ({"model": "qwen3-8b", "context": "128K", "rope": "yarn:4"}, "--rope yarn:4"),
+        ({"attention": "full=sinks:4+window:4096"}, "--attention full=sinks:4+window:4096"),
+        ({"parallel": "tp=4,dp=2"}, "--parallel tp=4,dp=2"),
+        ({"slo_ttft": "60s", "slo_tpot": "150ms"}, "--slo-ttft 60s --slo-tpot 150ms"),
+    ],
+)
+def test_levers_arrangements_and_promises(seen, address, typed, command):
+    one = seen()
+    one.page.goto(address)
+    one.page.locator("#plot-rate svg").wait_for()
+    for name, text in typed.items():
+        _set(one.page, name, text)
+    one.page.wait_for_function("words => document.querySelector('#command').textContent.includes(words)", arg=command)
+    data, shown = expected(**typed), one.figures()
+    assert shown == {path: at(data, path) for path in shown} and len(shown) == 9
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ({"rope": "yarn"}, "is not a RoPE scaling"),
+        ({"attention": "window:9"}, "is no attention lever"),
+        ({"parallel": "tp=3"}, "cannot be split over 3 ranks"),
+        ({"gpus": "8", "parallel": "tp=8"}, "both say how many accelerators"),
+        ({"drafts": "yes"}, "cannot draft"),
+        ({"slo_tpot": "soon"}, "'soon' is not a time"),
+        ({"api": "anthropic/claude-opus-55"}, "Did you mean"),
+    ],
+)
+def test_what_does_not_go_together_is_said_in_the_planners_words(seen, address, typed, says):
+    one = seen()
+    one.page.goto(address)
+    one.page.locator("#plot-rate svg").wait_for()
+    for name, text in typed.items():
+        _set(one.page, name, text)
+    one.page.locator("#alert", has_text=says).wait_for()
+    with pytest.raises(WindowtaxError) as refused:
+        expected(**typed)
+    alert = one.page.locator("#alert").inner_text()
+    assert refused.value.message in alert and refused.value.hint in alert
+
+
 def test_pointing_at_a_point_tells_its_numbers(seen, address):
     one = seen()
     one.page.goto(address)
@@ -138,7 +229,11 @@ def test_a_phone_shows_it_without_scrolling_sideways(seen, address):
     assert one.page.evaluate("document.documentElement.scrollWidth") == 390
     assert one.page.locator("input[name=context]").is_hidden()
     one.page.locator(".controls summary").click()
-    assert one.page.locator("input[name=context]").is_visible()
+    one.page.fill("input[name=api]", "anthropic/claude-opus-5")
+    one.page.locator("#plot-month svg").wait_for()
+    assert one.page.evaluate("document.documentElement.scrollWidth") == 390
+    wide = "all => all.filter(one => one.getBoundingClientRect().right > 391).map(one => one.outerHTML)"
+    assert one.page.locator(".controls *, .tile *, .rows *, figure *:not(svg *)").evaluate_all(wide) == []
 
 
 @pytest.mark.parametrize(("scheme", "dark"), [("light", False), ("dark", True)])

@@ -40,15 +40,35 @@ def test_what_is_written_is_read_again():
         weights="fp8",
         chunk=512,
         usd_per_hour=0.25,
+        rope="yarn:4",
+        attention="full=sinks:4+window:4096",
+        drafts=True,
+        parallel="tp=4,dp=2",
+        slo_ttft="2s",
+        slo_tpot="50ms",
+        api="anthropic/claude-opus-5",
+        calls=2_500_000.0,
+        utilisation=0.25,
     )
     assert first.read(form.values()) == form
     assert set(form.values()) == set(NAMES)
 
 
 def test_the_command_line_names_every_field_that_is_not_a_default():
-    form = Form(model="/tmp/my models/config.json", context=131_072, users=2, cached_tokens=4096, usd_per_hour=1.25)
-    words = shlex.split(form.words(("--rope", "yarn:4")))
+    form = Form(
+        model="/tmp/my models/config.json",
+        context=131_072,
+        users=2,
+        cached_tokens=4096,
+        usd_per_hour=1.25,
+        rope="yarn:4",
+        drafts=True,
+        api="openai/gpt-5.5",
+        calls=1e6,
+    )
+    words = shlex.split(form.words())
     assert words[:3] == ["windowtax", "plan", "/tmp/my models/config.json"]
+    words.remove("--drafts")
     options = dict(zip(words[3::2], words[4::2], strict=True))
     assert options == {
         "--context": "128K",
@@ -56,6 +76,8 @@ def test_the_command_line_names_every_field_that_is_not_a_default():
         "--cached-tokens": "4K",
         "--usd-per-hour": "1.25",
         "--rope": "yarn:4",
+        "--api": "openai/gpt-5.5",
+        "--calls": "1000000",
     }
 
 
@@ -83,6 +105,10 @@ def test_the_command_line_names_every_field_that_is_not_a_default():
         ("model", "/etc/passwd", "/etc/passwd"),
         ("hardware", "abacus", "abacus"),
         ("speed", "9", "speed"),
+        ("drafts", "perhaps", "perhaps"),
+        ("calls", "lots", "lots"),
+        ("calls", "1e13", "1e13"),
+        ("utilisation", "2", "'2'"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_its_value(field, text, says):

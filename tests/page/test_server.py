@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -94,6 +95,19 @@ def test_a_bad_form_is_answered_not_crashed_on(port, typed, says):
         status, text = ask(port, path, **typed)
         assert status == 400 and 'role="alert"' in text
         assert "<b><b>" not in text, "what was typed is escaped"
+
+
+def test_price_lists_to_choose_from(port):
+    status, text = ask(port, "prices")
+    assert status == 200
+    names = re.findall(r'<option value="([^"]+)">', text)
+    assert len(names) > 500 and names == sorted(names) and "anthropic/claude-opus-5" in names
+    assert any(name.startswith("alibaba/") for name in names), "own lists too"
+
+
+def test_sliders_of_an_api_mean_nothing_while_none_is_named(port):
+    got = json.loads(ask(port, "figures", calls="1000", utilisation="0.9")[1])
+    assert got["plan"]["api"] is None and "--calls" not in got["command"]
 
 
 def test_a_field_given_twice_is_refused(port):

@@ -8,13 +8,13 @@ import pytest
 
 from tests.page.asking import planner
 from windowtax.catalog.read import model_names
+from windowtax.plan.axes import steps_125
 from windowtax.plan.contract import plan_json
 from windowtax.plan.page.controls import STEPS, positions, steps_json
 from windowtax.plan.page.document import asset, report
 from windowtax.plan.page.fragments import figures_html, tables_html
 from windowtax.plan.page.plots import plots
-from windowtax.plan.page.vega import steps_125
-from windowtax.plan.page.view import at, contexts_table, groups_table, look, look_around
+from windowtax.plan.page.view import View, at, contexts_table, groups_table, look, look_around
 
 
 class Figures(HTMLParser):
@@ -116,6 +116,35 @@ def test_plots_draw_the_plans():
     assert len(contexts_table(around)) == 1 + len(contexts)
 
 
+def test_an_api_comes_into_figures_plots_and_derivation():
+    asked = planner(context=65_536, users=2, api="google/gemini-2.5-pro", calls=20_000.0)
+    view, around = look(asked, asked.start.form), look_around(asked, asked.start.form)
+    found, api = Figures(figures_html(view)).found, view.data["api"]
+    assert json.loads(found["api.usd_per_month"]) == api["usd_per_month"] == 20_000 * api["usd_per_call"]
+    assert json.loads(found["api.own_usd_per_month"]) == api["own_usd_per_month"]
+    assert view.sections[-1].title.endswith("google/gemini-2.5-pro") and view.steps[-1].name == "owning wins from"
+    drawn = {plot.name: plot for plot in plots(around)}
+    assert list(drawn) == ["memory", "users", "ttft", "tpot", "usd", "month", "reads", "load", "rate"]
+    points = {row["x"]: row["value"] for row in drawn["usd"].spec["data"]["values"] if row["series"] == "api"}
+    # $1.25 and $10 per million tokens, from 200,001 prompt tokens on $2.50 and $15 (ai.google.dev/gemini-api).
+    assert points[65_536] == pytest.approx((65_280 * 1.25 + 256 * 10) / 1e6)
+    assert points[262_144] == pytest.approx((261_888 * 2.5 + 256 * 15) / 1e6)
+    rows = drawn["month"].spec["data"]["values"]
+    assert {row["x"]: row["value"] for row in rows if row["series"] == "api"}[20_000] == api["usd_per_month"]
+    own = [(row["x"], row["value"]) for row in rows if row["series"] == "own"]
+    assert dict(own)[20_000] == api["own_usd_per_month"] and own == sorted(own)
+    full = int(api["own_calls_per_month"])
+    assert dict(own)[full + 1] == pytest.approx(2 * dict(own)[full]), "the next call takes another deployment"
+
+
+def test_an_api_that_takes_no_such_prompt_has_no_point_there():
+    asked = planner(context=65_536, api="deepseek/deepseek-chat")
+    around = look_around(asked, asked.start.form)
+    assert around.api is not None
+    window = around.api.traffic.sheet.window_tokens
+    assert window is not None and max(around.api_calls) <= window < 2**20
+
+
 def test_pictures_are_drawn_with_a_sentence_for_every_point():
     asked = planner(context=65_536)
     for plot in plots(look_around(asked, asked.start.form)):
@@ -159,15 +188,20 @@ def test_no_formula_lives_in_the_script():
 
 def test_sliders_stand_where_the_value_is():
     asked = planner(context=100_000, users=1024)
-    plan = asked.plan(asked.start.form)
-    stand = positions(asked.start.form, plan.hardware)
+    stand = positions(look(asked, asked.start.form))
     assert STEPS["context"][stand["context"]] == 131_072 and STEPS["context"][stand["context"] - 1] < 100_000
     assert steps_json()["users"][stand["users"]] == "1024"
-    for name, words in steps_json().items():
-        for index, word in enumerate(words):
-            wide = {"context": "4M", "output_tokens": "1"} if name not in ("context", "output_tokens") else {}
-            form = asked.start.read({**wide, "output_tokens": "1", "context": "4M", name: word})
-            assert positions(form, plan.hardware)[name] == index, (name, word)
+
+
+@pytest.mark.parametrize("name", list(STEPS))
+def test_every_step_of_a_slider_is_read_as_that_step(name):
+    asked = planner(model="llama-3.1-8b", context=4 * 2**20, output_tokens=1, api="deepseek/deepseek-v4-pro")
+    for index, word in enumerate(steps_json()[name]):
+        form = asked.start.read({"context": "4M", "output_tokens": "1", name: word})
+        view = View(**{**vars(look(asked, asked.start.form)), "form": form})
+        if name in ("usd_per_hour", "calls", "utilisation"):
+            view = look(asked, form)
+        assert positions(view)[name] == index, word
 
 
 @pytest.mark.parametrize("values", [[3.0], [0.02, 0.021], [1e-4, 5e3], [1, 10], [0.0, 7.0]])

@@ -68,7 +68,6 @@ def test_reasons_state_the_facts_figures() -> None:
         "1.07": ["87,296 B"],
         "1.09": ["5.016 GiB"],
         "1.12": ["2.56 GiB"],
-        "1.28": ["93.34 %", "82.24 %"],
         "1.33": ["1.389x"],
         "1.35": ["66.67 %", "68.97 %"],
         "1.44": ["40,016 B"],
@@ -82,10 +81,43 @@ def test_reasons_state_the_facts_figures() -> None:
         "5.14": ["3,387 B"],
         "5.20": ["572x"],
         "5.36": ["31.07x"],
+        "5.25": ["53,247 tokens", "61,266 tokens", "107,656 tokens", "196,598 tokens"],
+        "5.26": ["15 users"],
+        "1.28": ["93.34 %", "82.24 %", "98.24 %"],
     }
     for claim, figures in told.items():
         for figure in figures:
             assert figure in JUDGED[claim].why, f"{claim}: {JUDGED[claim].why}"
+
+
+BOTH_WAYS = [
+    # name in `also`, what the facts give: all parameters for L_eq, the head for every token in the floors, bf16 rows
+    # and 49 billion for V4-Pro, decimal gigabytes of HBM, one head width for multi-head attention, 1.64 TB/s for v6e.
+    ("5.25", "small_all", 61_000), ("5.25", "large_all", 108_000), ("5.25", "most_all", 196_000),
+    ("3.66", "counted", 780), ("3.67", "counted", 6.5), ("3.68", "counted", 81), ("5.24", "v4_bf16", 16_581),
+    ("5.26", "decimal", 15), ("1.28", "square", 98.2), ("5.28", "v6e_2", 560), ("5.36", "v4", 1_106),
+    ("5.36", "v3", 117),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("claim", "name", "value"), BOTH_WAYS)
+def test_where_the_facts_count_otherwise_their_number_is_reproduced_too(claim: str, name: str, value: float) -> None:
+    assert JUDGED[claim].claim.also[name].value == pytest.approx(value, rel=0.02)
+
+
+def test_the_two_lengths_of_equal_flops_differ_by_what_is_counted() -> None:
+    """By hand, Llama-3.1-8B: 32 heads x 128 x 32 layers; 8.03 billion parameters, 6.98 of them in layers' matrices."""
+    per_token, all_parameters = 32 * 128 * 32, 8_030_261_248
+    matrices = 32 * (4096 * (4096 + 2 * 1024 + 4096) + 3 * 4096 * 14_336)
+    claim = JUDGED["5.25"]
+    assert claim.value == pytest.approx(matrices / per_token, abs=2)
+    assert claim.claim.also["small_all"].value == pytest.approx(all_parameters / per_token, rel=1e-6)
+
+
+def test_a_discount_has_one_formula() -> None:
+    """2 x 70.55 billion / (half of 1,978 TFLOP/s) against 163,840 B / 55 GB/s."""
+    by_hand = 2 * 70_553_706_496 / (0.5 * 1978e12) / (163_840 / 55e9)
+    assert JUDGED["5.36"].value == pytest.approx(by_hand, rel=1e-9)
 
 
 def test_every_article_is_there_and_every_claim_is_whole() -> None:

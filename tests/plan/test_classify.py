@@ -79,8 +79,10 @@ def test_mixtures_move_the_sweet_spot_by_what_they_do_not_use():
     share = MIXTRAL.total_parameters / MIXTRAL.active_parameters
     assert found.factors["sweet_spot_batch"] == pytest.approx(share, rel=0.02)
     assert found.factors["weight_bytes"] == 1
-    # At a batch that touches all experts and stays memory-bound, sparsity buys nothing between tokens.
-    assert one("moe", MIXTRAL, users=64, context=1024).factors["token_s"] == pytest.approx(1, abs=0.02)
+    # At a batch that touches all experts and stays memory-bound, sparsity buys nothing between tokens, and its kernels
+    # cost what hardware/h100-sxm.toml says.
+    busy = one("moe", MIXTRAL, users=64, context=1024)
+    assert busy.with_it.token_s - busy.without.token_s == pytest.approx(32 * 69e-6, rel=0.03)
 
 
 def test_speculation_buys_expected_tokens_until_computing_binds():

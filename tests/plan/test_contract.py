@@ -8,6 +8,7 @@ import pytest
 
 from tests.plan.specs import GEMMA_LIKE, LLAMA_8B, LLAMA_70B, LLAMA_405B, MISTRAL_7B, MIXTRAL
 from windowtax.catalog.hardware_catalog import hardware
+from windowtax.plan.api_side import api_side, api_traffic
 from windowtax.plan.contract import plan_json, plan_row
 from windowtax.plan.plan import PlanOptions, make_plan
 from windowtax.plan.reference import KEYS, reference_page
@@ -36,7 +37,8 @@ def paths(value, path=""):
 
 def test_every_key_is_documented_and_every_documented_key_is_there():
     found = {
-        re.sub(r"(peak_flops_per_s|compute_efficiency)\.\w+", r"\1.<type>", path) for path in paths(plan_json(made()))
+        re.sub(r"(peak_flops_per_s|compute_efficiency)\.\w+", r"\1.<type>", path)
+        for path in paths(plan_json(made(), api_side(made(), api_traffic("anthropic/claude-opus-5"))))
     }
     assert {key.removesuffix("[]") for key in KEYS} == found
 

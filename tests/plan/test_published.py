@@ -9,7 +9,7 @@ from windowtax.plan.measured import Compared, compared
 
 ROWS = compared()
 PAGE = Path(__file__).parents[2] / "docs" / "accuracy.md"
-LARGEST_AT_LOAD = {"TTFT": 0.25, "TPOT": 0.2, "tokens/s": 0.22, "input tokens/s": 0.4}
+LARGEST_AT_LOAD = {"TTFT": 0.35, "TPOT": 0.2, "tokens/s": 0.23, "input tokens/s": 0.28}
 """Seen, rounded up: what the page shows for more than five users."""
 
 
@@ -41,6 +41,22 @@ def test_nims_full_machine_holds_what_its_latencies_say():
     assert load(LLAMA_70B, ranks=2, prompt=5000, output=500, cache="fp8").most_in_flight == pytest.approx(
         85.5, rel=0.05
     )
+
+
+def test_deepseeks_pools_lie_between_the_two_bounds_of_overlap():
+    """They take two batches in turns: faster than with nothing hidden, slower than with everything hidden."""
+    for what in ("TPOT", "tokens/s", "input tokens/s"):
+        hidden, added = (
+            next(row for row in ROWS if "DeepSeek" in row.title and row.what == what and how in row.setting)
+            for how in ("in turns", "nothing hidden")
+        )
+        assert min(hidden.predicted, added.predicted) <= hidden.published <= max(hidden.predicted, added.predicted)
+
+
+def test_predictions_keep_the_promise_and_not_only_fits():
+    predicted = [row for row in ROWS if row.tolerance is not None and not row.fitted]
+    assert len(predicted) >= 40
+    assert sum(not row.outlier for row in predicted) / len(predicted) > 0.8
 
 
 def test_nothing_is_hidden():

@@ -12,12 +12,13 @@ from windowtax.cache.manager import CacheManager
 from windowtax.catalog.hardware_catalog import hardware
 from windowtax.plan.fit import Sizing
 from windowtax.plan.plan import make_rank
+from windowtax.plan.replay.played import CountedTokens, Played, Replayed
 from windowtax.plan.replay.step_time import StepTimer
 from windowtax.plan.replay.tiers import PrefixTiers, Tier, kept_block_bytes
 from windowtax.plan.replay.trace import TraceRequest
 from windowtax.plan.roofline import Rank
 from windowtax.plan.schemes import weight_scheme
-from windowtax.plan.simulate import CountedTokens, Played, Replayed, Simulator
+from windowtax.plan.simulate import Simulator
 from windowtax.schedule.scheduler import SchedulerConfig
 from windowtax.schedule.step import Chunk, Step
 from windowtax.spec.dtypes import cache_dtype
@@ -108,7 +109,10 @@ def run(
 
     def observe(step: Step, times: int) -> None:
         for further in range(times):
-            chunks = tuple((c.sequence.sequence_id, c.start + further, c.num_tokens) for c in step.chunks)
+            chunks = tuple(
+                (chunk.sequence.sequence_id, chunk.start + further * chunk.num_tokens, chunk.num_tokens)
+                for chunk in step.chunks
+            )
             log.append((chunks, tuple(one.sequence_id for one in step.preempted)))
 
     config = SchedulerConfig(max_step_tokens=step_tokens, max_sequences=sequences)
@@ -168,6 +172,20 @@ def test_many_equal_steps_are_few_calls() -> None:
     simulator = Simulator(cache, SchedulerConfig(), TIMERS[SMALL.name], observe=lambda _, times: seen.append(times))
     simulator.run(requests_of([(0.0, 30, 500, []), (0.0, 30, 900, [])]))
     assert sum(seen) == 900 and len(seen) < 10
+
+
+def test_a_long_prompt_beside_others_is_few_calls_too() -> None:
+    """Its pieces take the budget that decodes leave. Arrivals wait meanwhile, and so do those without blocks."""
+    rows = [(0.0, 30, 600, []), (0.0, 40, 600, []), (1e-6, 4000, 20, []), (1e-6, 500, 20, []), (0.02, 30, 20, [])]
+    for blocks in (1500, 1200):
+        seen: list[int] = []
+        cache = CacheManager(rank_of(SMALL).layout, [blocks])
+        config = SchedulerConfig(max_step_tokens=48)
+        simulator = Simulator(cache, config, TIMERS[SMALL.name], observe=lambda _, times, seen=seen: seen.append(times))
+        result = simulator.run(requests_of(rows))
+        assert len(result.outcomes) == 5 and sum(seen) == result.num_steps > 600
+        # 25 tokens are left for it in the second step, then come 86 pieces of 46, and a last one.
+        assert 86 in seen and len(seen) < 40
 
 
 times = st.floats(0, 0.02, allow_nan=False)

@@ -40,6 +40,34 @@ def test_mooncakes_published_lines(tmp_path: Path) -> None:
     assert found.busiest_minute_requests == 4
 
 
+# Lines of the published FAST '25 trace of conversations (kvcache-ai/Mooncake, Apache-2.0, commit a2a4b18a, file
+# FAST25-release/traces/conversation_trace.jsonl): timestamp, input_length, output_length; hash_ids: 0, then a range.
+CONVERSATIONS = [
+    (0, 6758, 500, range(1, 14)),
+    (0, 2290, 316, range(42, 46)),
+    (3000, 87169, 402, range(245, 415)),
+    (3000, 915, 355, range(462, 463)),
+    (5999, 1053, 26, range(773, 775)),
+    (9000, 15366, 344, range(822, 852)),
+    (9000, 8772, 1, range(859, 876)),
+    (15000, 898, 324, range(1099, 1100)),
+]
+
+
+def test_the_published_trace_of_conversations_is_read_to_the_letter(tmp_path: Path) -> None:
+    names = ("timestamp", "input_length", "output_length", "hash_ids")
+    rows = [dict(zip(names, (*numbers, [0, *ids]), strict=True)) for *numbers, ids in CONVERSATIONS]
+    trace = read_trace(write(tmp_path, rows))
+    assert (trace.format, trace.block_tokens, trace.notes) == ("mooncake", 512, ())
+    assert [round(one.arrival_s * 1e3) for one in trace.requests] == [row[0] for row in CONVERSATIONS]
+    assert [one.num_prompt_tokens for one in trace.requests] == [row[1] for row in CONVERSATIONS]
+    assert [one.num_output_tokens for one in trace.requests] == [row[2] for row in CONVERSATIONS]
+    # An id stands for every 512 tokens begun: 6,758 tokens have 14, and the last one, not full, is never found again.
+    assert [1 + len(row[3]) for row in CONVERSATIONS] == [-(-row[1] // 512) for row in CONVERSATIONS]
+    assert [len(one.keys) for one in trace.requests] == [row[1] // 512 for row in CONVERSATIONS]
+    assert TraceStatistics.of(trace).repeated_tokens == 7 * 512
+
+
 def test_the_same_id_behind_another_block_is_another_prefix(tmp_path: Path) -> None:
     rows = [
         {"timestamp": t, "input_length": 1024, "output_length": 1, "hash_ids": ids}

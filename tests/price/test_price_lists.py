@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from windowtax.base.errors import BadInput, UnknownName, UnsupportedModel
-from windowtax.price.lists import PriceList, daily_windows, price_changes, price_sheet
+from windowtax.price.lists import PriceList, daily_windows, price_changes, price_list_names, price_sheet
 from windowtax.price.litellm import SELLERS, cross_check, litellm_rates, litellm_rows
 from windowtax.price.own_lists import FOLDER, memory_tiers, own_lists, read_list, storage_price
 from windowtax.price.sheet import RATE_NAMES, Usage
@@ -231,3 +231,12 @@ def test_litellm_rows_say_what_they_are():
         assert [band["above"] for band in row["bands"]] == sorted(band["above"] for band in row["bands"])
         rates = litellm_rates(row, 1)
         assert all(getattr(rates, field) is None or getattr(rates, field) >= 0 for field in RATE_NAMES)
+
+
+def test_every_name_to_choose_from_is_a_list_with_both_prices():
+    names = price_list_names()
+    assert list(names) == sorted(set(names)) and {"anthropic/claude-opus-5", "google/gemini-2.5-pro"} <= set(names)
+    for name in names[::23]:
+        entry = PriceList.parse(name)
+        rates = price_sheet(entry.provider, entry.model).base
+        assert rates.input is not None and rates.output is not None, name

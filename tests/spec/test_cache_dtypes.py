@@ -22,6 +22,7 @@ VECTOR_128 = {
     "fp8_token_head": 132,
     "int8": 132,
     "int4": 68,
+    "int4_channel": 80,
     "mxfp8": 132,
     "mxfp4": 68,
     "nvfp4": 72,
@@ -173,6 +174,19 @@ def test_keys_and_values_may_differ() -> None:
     assert layout("qwen3-8b", "int8/int4").growth_bytes_per_token == 36 * 8 * (132 + 68)
     assert layout("qwen3-8b", "q8_0/q4_0").growth_bytes_per_token == 36 * 8 * (136 + 72)
     assert cache_dtype("int8/int4").name == "int8/int4"
+    assert layout("qwen3-8b", "k8v4") == layout("qwen3-8b", "int8/int4")
+
+
+def test_keys_by_channel_are_five_bits_and_wait_in_a_tail() -> None:
+    """Codes of 4 bits, and an fp16 scale and least value per channel and 32 tokens: 4 + 32 / 32 bits."""
+    found = layout("qwen3-8b", "k4v4")
+    assert found == layout("qwen3-8b", "int4_channel") == layout("qwen3-8b", "int4_channel/int4")
+    assert found.growth_bytes_per_token == 36 * 8 * (80 + 68)
+    assert found.block_bytes(0) == 36 * 32 * 8 * (80 + 68)
+    assert (found.workspace_bytes, found.state_bytes) == (36 * 32 * 8 * 128 * 2, 0)
+    assert found.pool_bytes_for(100, 512) == 4 * found.block_bytes(0) + found.workspace_bytes
+    windows = layout("gemma-3-12b", "k4v4")
+    assert windows.window_bytes == 40 * 1_024 * 8 * (256 * 5 // 8 + 132)
     assert layout("qwen3-8b", "bf16/bf16").growth_bytes_per_token == layout("qwen3-8b", "bf16").growth_bytes_per_token
 
 
@@ -217,6 +231,7 @@ def test_spellings_of_others(typed: str, name: str) -> None:
         ("int8+warp:2", BadInput, "warp:2"),
         ("bf16+state:q4", UnknownName, "q4"),
         ("fp8_ds_mla/int4", BadInput, "latent rows"),
+        ("k4v4/int8", UnknownName, "k4v4"),
     ],
 )
 def test_what_cannot_be_read_is_an_error(typed: str, error: type[Exception], message: str) -> None:
@@ -227,6 +242,12 @@ def test_what_cannot_be_read_is_an_error(typed: str, error: type[Exception], mes
 def test_a_latent_layout_on_a_model_without_latent_rows_is_an_error() -> None:
     with pytest.raises(BadInput, match="fp8_ds_mla is a layout of latent rows"):
         layout("qwen3-8b", "fp8_ds_mla")
+
+
+@pytest.mark.parametrize("model", ["deepseek-v3", "deepseek-v4-pro"])
+def test_keys_by_channel_are_no_layout_of_latent_rows(model: str) -> None:
+    with pytest.raises(BadInput, match="layout of keys of heads"):
+        layout(model, "k4v4")
 
 
 def test_growth_is_exact_where_it_is_no_whole_number() -> None:

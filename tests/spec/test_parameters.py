@@ -12,9 +12,30 @@ from windowtax.catalog.read import catalog_entry, model_names, read_model
 from windowtax.spec.mlp import ExpertsMlp, ParallelMlp
 
 MODELS = model_names()
-SAME_SHAPE = {"mimo": "qwen2", "kimi_k2": "deepseek_v3", "minimax_text_01": "minimax"}
-"""model_type that transformers lacks -> one of the same shape."""
-UNKNOWN_TO_TRANSFORMERS = {"nemotron-super-49b"}
+SAME_SHAPE = {
+    "baichuan": "llama",
+    "internlm2": "llama",
+    "kimi_k2": "deepseek_v3",
+    "mimo": "qwen2",
+    "minimax_m3": "minimax_m3_vl_text",
+    "minimax_text_01": "minimax",
+    "qwen3_vl_moe_text": "qwen3_moe",
+    "qwen3_vl_text": "qwen3",
+}
+"""model_type that transformers lacks, or reads only inside a larger model -> one of the same shape."""
+UNKNOWN_TO_TRANSFORMERS = {
+    "chatglm3-6b",
+    "deepseek-moe-16b",
+    "kimi-k3",
+    "ling-mini-2.0",
+    "longcat-flash",
+    "minicpm-2b",
+    "mistral-small-4",
+    "nemotron-super-49b",
+    "qwen2.5-vl-7b",
+    "step-3.7-flash",
+}
+"""Of these tests/catalog/test_witness.py counts what transformers can build in another way."""
 BUFFERS = ("slope_rate", "query_decay", "key_decay", "diagonal_decay")
 """Of lightning attention in transformers: worked out from the head's number, in no checkpoint."""
 

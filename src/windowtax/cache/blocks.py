@@ -1,52 +1,78 @@
 """Blocks: the unit of cache allocation. A pool hands out block ids; the tensors behind them are in store/."""
 
-from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 
 from windowtax.base.errors import DoesNotFit
 
 
 class BlockPool:
-    """The free and the held blocks of one layer group."""
+    """The free and the held blocks of one layer group.
+
+    Blocks are taken and given back in runs of neighbours: a prompt's blocks are one run or a few, however many they
+    are. Prompts fill the pool from its start; single blocks, by which sequences grow, come from its end, so that they
+    cut no space up in which a prompt could lie.
+    """
 
     def __init__(self, num_blocks: int) -> None:
         self.num_blocks = num_blocks
-        self._free: OrderedDict[int, None] = OrderedDict.fromkeys(range(num_blocks))
-        self._held: set[int] = set()
+        self._held = bytearray(num_blocks)  # by block: 1 where it is in somebody's table
+        self._num_free = num_blocks
 
     @property
     def num_free(self) -> int:
         """Blocks that can be taken."""
-        return len(self._free)
+        return self._num_free
 
     @property
     def num_held(self) -> int:
         """Blocks in somebody's table."""
-        return len(self._held)
+        return self.num_blocks - self._num_free
 
-    def take(self, after: int | None = None) -> int:
-        """One free block, the one that follows `after` where it is free: neighbours are read without a gather.
+    def take(self, count: int = 1, after: int | None = None) -> list[int]:
+        """So many free blocks, those that follow `after` where they are free: neighbours are read without a gather.
 
-        Raises DoesNotFit when there is none; callers ask `num_free` first.
+        Raises DoesNotFit when there are not so many; callers ask `num_free` first.
         """
-        if not self._free:
-            raise DoesNotFit("The block pool is empty.")
-        if after is not None and after + 1 in self._free:
-            block = after + 1
-            del self._free[block]
-        else:
-            block, _ = self._free.popitem(last=False)
-        self._held.add(block)
-        return block
+        if count > self._num_free:
+            raise DoesNotFit(f"The block pool has {self._num_free:,} free blocks, and {count:,} are asked for.")
+        held, taken = self._held, list[int]()
+        start = self.num_blocks if after is None else after + 1
+        while len(taken) < count:
+            if start >= self.num_blocks or held[start]:
+                start = held.rfind(0) if count == 1 else held.find(0)
+            limit = min(start + count - len(taken), self.num_blocks)
+            end = held.find(1, start, limit)
+            if end < 0:
+                end = limit
+            held[start:end] = b"\1" * (end - start)
+            taken += range(start, end)
+            start = end
+        self._num_free -= count
+        return taken
 
-    def give_back(self, block: int) -> None:
-        """Makes a held block free again. Giving back a block that is not held is a bug and raises RuntimeError."""
-        if block not in self._held:
-            raise RuntimeError(f"block {block} is given back but not held")
-        self._held.remove(block)
-        self._free[block] = None
+    def give_back(self, blocks: Iterable[int]) -> None:
+        """Makes held blocks free again. Giving back a block that is not held is a bug and raises RuntimeError."""
+        held = self._held
+        for start, end in _runs(blocks):
+            if start < 0 or end > self.num_blocks or held.find(0, start, end) >= 0:
+                raise RuntimeError(f"a block of {start} to {end - 1} is given back but not held")
+            held[start:end] = bytes(end - start)
+            self._num_free += end - start
 
     def check(self) -> None:
-        """Raises RuntimeError unless every block is free or held, and none is both."""
-        everything = set(self._free) | self._held
-        if self._held & set(self._free) or everything != set(range(self.num_blocks)):
+        """Raises RuntimeError unless the free blocks are as many as were counted."""
+        if self._held.count(0) != self._num_free:
             raise RuntimeError("the block pool lost or doubled a block")
+
+
+def _runs(blocks: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Neighbours in a row, as first and past-the-last block."""
+    start = end = -1
+    for block in blocks:
+        if block != end:
+            if end > start:
+                yield start, end
+            start = block
+        end = block + 1
+    if end > start:
+        yield start, end

@@ -6,10 +6,12 @@ index holds no bytes, reads no clock and knows no sizes: its owner says how many
 those that had to go, so that it can free them or move them to a slower tier.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
-from hashlib import blake2b
-from heapq import heappop, heappush
+from array import array
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from heapq import heapify, heappop, heappush
 from itertools import takewhile
+
+from blake3 import blake3
 
 from windowtax.cache.eviction.base import EVICTION, CachedBlock
 
@@ -18,18 +20,21 @@ _DIGEST_BYTES = 16
 
 def chain_key(parent: bytes, content: bytes) -> bytes:
     """The name of a block: a hash over its predecessor's name and what is in it. b"" is before the first block."""
-    return blake2b(content, key=parent, digest_size=_DIGEST_BYTES).digest()
+    return blake3(len(parent).to_bytes(1, "little") + parent + content).digest(_DIGEST_BYTES)
 
 
-def block_keys(token_ids: Sequence[int], block_size: int, fingerprint: bytes = b"") -> list[bytes]:
+def block_keys(
+    token_ids: Sequence[int], block_size: int, fingerprint: bytes = b"", known: Sequence[bytes] = ()
+) -> list[bytes]:
     """The names of all whole blocks of a prompt, in order; a last block that is not full has none.
 
-    fingerprint: of everything else that the bytes depend on (model, RoPE, cache dtype).
+    fingerprint: of everything else that the bytes depend on (model, RoPE, cache dtype, tenant). known: the names of the
+    first blocks, where these were made before.
     """
-    parent = blake2b(fingerprint, digest_size=_DIGEST_BYTES).digest() if fingerprint else b""
-    keys: list[bytes] = []
-    for start in range(0, len(token_ids) - block_size + 1, block_size):
-        content = b"".join(token.to_bytes(8, "little") for token in token_ids[start : start + block_size])
+    keys = list(known)
+    parent = keys[-1] if keys else blake3(fingerprint).digest(_DIGEST_BYTES) if fingerprint else b""
+    for start in range(len(keys) * block_size, len(token_ids) - block_size + 1, block_size):
+        content = array("q", token_ids[start : start + block_size]).tobytes()
         parent = chain_key(parent, content)
         keys.append(parent)
     return keys
@@ -70,6 +75,14 @@ class PrefixIndex:
     def get(self, key: Hashable) -> CachedBlock | None:
         """The block of that name."""
         return self._blocks.get(key)
+
+    def blocks(self) -> Iterable[CachedBlock]:
+        """All kept blocks."""
+        return self._blocks.values()
+
+    def unused(self) -> Iterator[CachedBlock]:
+        """The kept blocks that no sequence uses."""
+        return (block for block in self._blocks.values() if not block.references)
 
     def match(self, keys: Iterable[Hashable]) -> int:
         """How many blocks of this chain are kept, from its start without a gap. Takes nothing."""
@@ -126,10 +139,19 @@ class PrefixIndex:
         self._capacity = max(0, capacity)
         return self._shrink() if self._unused > self._capacity else []
 
+    def evict(self) -> CachedBlock | None:
+        """Lets the unused block of the lowest rank go, and returns it; None where every block is used."""
+        if not self._unused:
+            return None
+        kept, self._capacity = self._capacity, self._unused - 1
+        (gone,) = self._shrink()
+        self._capacity = kept
+        return gone
+
     def check(self) -> None:
         """Raises RuntimeError unless counters, chains and the order of eviction agree with the blocks there are."""
         children: dict[Hashable, int] = {}
-        offered = {id(block) for _, _, block in self._heap}
+        offers = {number: block for _, number, block in self._heap}
         for block in self._blocks.values():
             if block.parent is not None:
                 children[block.parent.key] = children.get(block.parent.key, 0) + 1
@@ -140,8 +162,8 @@ class PrefixIndex:
         for block in self._blocks.values():
             if block.children != children.get(block.key, 0):
                 raise RuntimeError("a block's children are miscounted")
-            if block.evictable and id(block) not in offered:
-                raise RuntimeError("an evictable block is not offered for eviction")
+            if block.evictable != (offers.get(block.offer) is block):
+                raise RuntimeError("other blocks are offered for eviction than those that are evictable")
         if self._unused != sum(not block.references for block in self._blocks.values()):
             raise RuntimeError("unused blocks are miscounted")
         if self._unused > self._capacity:
@@ -153,28 +175,26 @@ class PrefixIndex:
         block.references += 1
         block.uses += 1
         block.last_used = self._tick
+        block.offer = 0
 
     def _offer(self, block: CachedBlock) -> None:
         self._pushes += 1
-        heappush(self._heap, (self._rank(block), self._pushes, block))
+        block.offer = self._pushes
+        heappush(self._heap, (self._rank(block), block.offer, block))
         if len(self._heap) > 4 * len(self._blocks) + 64:
             self._rebuild()
 
     def _rebuild(self) -> None:
         """Drops stale offers, which pile up where blocks are taken again and again and little is evicted."""
-        self._heap = []
-        for block in self._blocks.values():
-            if block.evictable:
-                self._pushes += 1
-                heappush(self._heap, (self._rank(block), self._pushes, block))
+        self._heap = [offer for offer in self._heap if offer[2].offer == offer[1]]
+        heapify(self._heap)
 
     def _shrink(self) -> list[CachedBlock]:
         gone: list[CachedBlock] = []
         while self._unused > self._capacity:
-            rank, _, block = heappop(self._heap)
-            # An offer is stale once its block was taken, went, or came back with another rank.
-            if not block.evictable or self._blocks.get(block.key) is not block or self._rank(block) != rank:
-                continue
+            _, number, block = heappop(self._heap)
+            if block.offer != number:
+                continue  # it was taken since, and perhaps offered anew
             del self._blocks[block.key]
             self._unused -= 1
             gone.append(block)

@@ -21,6 +21,14 @@ class BlockTable:
         """The id of the newest block."""
         return self.blocks[-1] if self.blocks else None
 
+    def drop_before(self, index: int) -> list[int]:
+        """Forgets the blocks before this block index; returns their ids. An empty table keeps its place."""
+        count = min(index - self.first, len(self.blocks))
+        dropped = self.blocks[:count]
+        del self.blocks[:count]
+        self.first += count
+        return dropped
+
     def slots(self, start: int, num_tokens: int, block_size: int) -> list[int]:
         """Pool slots (block id * block_size + offset) of the tokens at start ... start + num_tokens - 1."""
         blocks, first = self.blocks, self.first

@@ -7,7 +7,7 @@ To add one: a file in `families/` with a reader (and name tables where the engin
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from windowtax.base.errors import UnsupportedModel
+from windowtax.base.errors import BadInput, UnsupportedModel
 from windowtax.base.registry import Registry
 from windowtax.base.strict import StrictConfig
 from windowtax.catalog.ignorable import IGNORABLE, IGNORABLE_GGUF
@@ -42,10 +42,19 @@ class Family:
     parts: tuple[str, ...] = ()
 
     def read_config(self, config: StrictConfig, name: str) -> ModelSpec:
-        """The spec that a config.json describes. Raises UnsupportedModel for keys or values that nobody reads."""
+        """The spec that a config.json describes. Raises UnsupportedModel for keys or values that nobody reads, BadInput
+        for numbers that cannot be, or not together."""
         config.ignore(IGNORABLE)
         config.ignore(self.ignorable or {})
-        spec = self.reader(config)
+        try:
+            spec = self.reader(config)
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise BadInput(
+                f"{config.source}: its numbers do not make a model of the family {self.name!r} ({error}).",
+                "Compare it with the published config.json.",
+            ) from error
+        if min(len(spec.layers), spec.hidden_size, spec.vocab_size) < 1:
+            raise BadInput(f"{config.source}: a model without layers, width or vocabulary cannot be.")
         config.finish()
         return replace(spec, name=name)
 

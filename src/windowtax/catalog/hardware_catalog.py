@@ -92,6 +92,9 @@ def read_hardware(path: Path) -> Hardware:
         usable_memory=figures.take(memory, "usable", "fraction"),
         read_bytes_per_s=figures.take(memory, "bandwidth", "B/s"),
         bandwidth_efficiency=figures.take(efficiency, "bandwidth", "fraction"),
+        widening_efficiency=figures.take(efficiency, "widening", "fraction"),
+        cache_efficiency=figures.take(efficiency, "cache", "fraction"),
+        link_efficiency=figures.take(efficiency, "link", "fraction"),
         peak_flops_per_s=peaks,
         compute_efficiency={
             name: figures.take(
@@ -100,8 +103,10 @@ def read_hardware(path: Path) -> Hardware:
             for name in peaks
         },
         layer_overhead_s=figures.take(efficiency, "layer_overhead", "s"),
+        expert_overhead_s=figures.take(efficiency, "expert_overhead", "s"),
         accelerators_per_node=figures.take(node, "accelerators", "accelerators"),
         link_bytes_per_s=figures.take(node, "link", "B/s") if "link" in node else None,
+        all_reduce_s=figures.take(node, "all_reduce", "s") if "link" in node else None,
         network_bytes_per_s=figures.take(node, "network", "B/s") if "network" in node else None,
         usd_per_hour=figures.take(price, "hour", "USD/h") if "hour" in price else None,
     )

@@ -11,6 +11,7 @@ _PROVENANCE = "says where the file comes from"
 
 IGNORABLE: dict[str, str] = {
     "_attn_implementation": "which kernel transformers takes; all compute the same",
+    "_attn_implementation_autoset": "which kernel transformers takes; all compute the same",
     "_name_or_path": _PROVENANCE,
     "architectures": "chose the family before it was read",
     "attention_dropout": _TRAINING,
@@ -115,36 +116,6 @@ PREDICTION_LAYERS: dict[str, str] = {
     "use_mtp": _DRAFTS,
 }
 """Keys of families whose checkpoints carry such layers."""
-
-_OTHER_PART = "belongs to the image or audio part; only the decoder is read"
-
-IGNORABLE_OUTER: dict[str, str] = {
-    "audio_config": _OTHER_PART,
-    "audio_soft_tokens_per_image": _OTHER_PART,
-    "audio_token_id": _OTHER_PART,
-    "boa_token_id": _OTHER_PART,
-    "boi_token_id": _OTHER_PART,
-    "boi_token_index": _OTHER_PART,
-    "eoa_token_id": _OTHER_PART,
-    "eoa_token_index": _OTHER_PART,
-    "eoi_token_id": _OTHER_PART,
-    "eoi_token_index": _OTHER_PART,
-    "ignore_index": _OTHER_PART,
-    "image_placeholder": _OTHER_PART,
-    "image_token_id": _OTHER_PART,
-    "language_model_only": _OTHER_PART,
-    "media_placeholder_token_id": _OTHER_PART,
-    "use_unified_vision_chunk": _OTHER_PART,
-    "video_placeholder": _OTHER_PART,
-    "image_token_index": _OTHER_PART,
-    "mm_tokens_per_image": _OTHER_PART,
-    "video_token_id": _OTHER_PART,
-    "vision_config": _OTHER_PART,
-    "vision_end_token_id": _OTHER_PART,
-    "vision_soft_tokens_per_image": _OTHER_PART,
-    "vision_start_token_id": _OTHER_PART,
-}
-"""Keys beside a nested `text_config`."""
 
 IGNORABLE_GGUF: dict[str, str] = {
     "vocab_size": "the rows of token_embd.weight say it",

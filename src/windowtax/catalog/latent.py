@@ -1,9 +1,11 @@
 """What DeepSeek's configs and their kin state: latent attention, the sparse index, experts beside shared ones."""
 
+from collections.abc import Mapping
+
 from windowtax.base.errors import BadInput
-from windowtax.base.strict import StrictConfig
+from windowtax.base.strict import REQUIRED, StrictConfig
 from windowtax.catalog.sizes import Sizes
-from windowtax.catalog.typed import optional_list
+from windowtax.catalog.typed import optional_dict, optional_list, required_list
 from windowtax.spec.attention.base import AttentionKind
 from windowtax.spec.attention.mla import LatentAttention
 from windowtax.spec.mlp import ExpertsMlp, Mlp
@@ -20,8 +22,16 @@ LATENT_TRAPS = {
 """Keys that look like the shape of a cache and are not."""
 
 
-def read_latent(config: StrictConfig, sizes: Sizes, *, rotates: bool = True) -> LatentAttention:
-    """The latent attention of a config. rotates: whether there is RoPE on the shared key."""
+def read_latent(
+    config: StrictConfig,
+    sizes: Sizes,
+    *,
+    rotates: bool = True,
+    ignore: Mapping[str, str] | None = None,
+    v_head_dim: int = REQUIRED,
+) -> LatentAttention:
+    """The latent attention of a config. rotates: whether there is RoPE on the shared key. ignore: see read_rope.
+    v_head_dim: where the config does not say."""
     nope, turned = config.take("qk_nope_head_dim", int), config.take("qk_rope_head_dim", int)
     config.expect("qk_head_dim", nope + turned)
     return LatentAttention(
@@ -29,15 +39,19 @@ def read_latent(config: StrictConfig, sizes: Sizes, *, rotates: bool = True) -> 
         kv_lora_rank=config.take("kv_lora_rank", int),
         qk_nope_head_dim=nope,
         qk_rope_head_dim=turned,
-        v_head_dim=config.take("v_head_dim", int),
+        v_head_dim=config.take("v_head_dim", int, v_head_dim),
         q_lora_rank=config.take_optional("q_lora_rank", int),
-        rope=_rope(config, sizes, turned) if rotates else None,
+        rope=_rope(config, sizes, turned, ignore) if rotates else None,
         bias=config.take("attention_bias", bool, False),
     )
 
 
-def _rope(config: StrictConfig, sizes: Sizes, turned: int) -> Rope:
-    return read_rope(config, head_dim=turned, max_context_tokens=sizes.max_context_tokens)
+def _rope(config: StrictConfig, sizes: Sizes, turned: int, ignore: Mapping[str, str] | None) -> Rope:
+    """transformers 5 writes the rotated share of a whole head (Mistral 4), of which `turned` numbers are rotated."""
+    given = optional_dict(config, "rope_parameters") or {}
+    share = given.get("partial_rotary_factor")
+    head_dim = round(turned / share) if share else turned
+    return read_rope(config, head_dim=head_dim, max_context_tokens=sizes.max_context_tokens, ignore=ignore)
 
 
 def read_experts(config: StrictConfig, sizes: Sizes, *, router_bias: bool | None = None) -> list[Mlp]:
@@ -55,12 +69,13 @@ def read_experts(config: StrictConfig, sizes: Sizes, *, router_bias: bool | None
         shared_intermediate_size=width * config.take("n_shared_experts", int, 0),
         router_bias=method == "noaux_tc" if router_bias is None else router_bias,
     )
-    routed = _routed(config, sizes.num_layers)
+    routed = routed_layers(config, sizes.num_layers)
     return [experts if has_experts else sizes.mlp for has_experts in routed]
 
 
-def _routed(config: StrictConfig, num_layers: int) -> list[bool]:
-    """From `mlp_layer_types`, else from the first dense layers and the frequency (a number, or 0 and 1 per layer)."""
+def routed_layers(config: StrictConfig, num_layers: int) -> list[bool]:
+    """Which layers have experts: from `mlp_layer_types`, else from the first dense layers and the frequency (a
+    number, or 0 and 1 per layer). Raises BadInput."""
     first = config.take("first_k_dense_replace", int, 0)
     kinds = optional_list(config, "mlp_layer_types")
     frequency = config.take("moe_layer_freq", object, 1)
@@ -68,6 +83,8 @@ def _routed(config: StrictConfig, num_layers: int) -> list[bool]:
         if len(kinds) != num_layers or set(kinds) - {"dense", "sparse"}:
             raise BadInput(f"{config.source}: 'mlp_layer_types' must name dense or sparse for {num_layers} layers.")
         return [kind == "sparse" for kind in kinds]
+    if isinstance(frequency, list):
+        return [bool(flag) for flag in required_list(config, "moe_layer_freq", num_layers)]
     if not isinstance(frequency, int) or frequency < 1:
         raise BadInput(f"{config.source}: 'moe_layer_freq' is {frequency!r}, but a whole number was expected.")
     return [index >= first and index % frequency == 0 for index in range(num_layers)]

@@ -89,6 +89,7 @@ def machine_hardware(record: MachineRecord) -> Hardware:
         return Sourced(value, unit, Basis.MEASURED, source, date)
 
     full = measured(1.0, "fraction", "the rate is itself a measured one, so times are floors")
+    none = Sourced(0.0, "s", Basis.DERIVED, "floor: no overhead counted", date)
     rent = record.threads * USD_PER_THREAD_HOUR + record.memory_bytes / GB * USD_PER_GB_HOUR
     return Hardware(
         name=THIS_MACHINE,
@@ -97,11 +98,15 @@ def machine_hardware(record: MachineRecord) -> Hardware:
         usable_memory=Sourced(0.9, "fraction", Basis.ASSUMED, "a tenth is left to the system", date),
         read_bytes_per_s=measured(record.read_bytes_per_s, "B/s", record.method),
         bandwidth_efficiency=full,
+        widening_efficiency=full,
+        cache_efficiency=full,
+        link_efficiency=full,
         peak_flops_per_s={
             name: measured(rate, "FLOP/s", record.method) for name, rate in record.peak_flops_per_s.items()
         },
         compute_efficiency=dict.fromkeys(record.peak_flops_per_s, full),
-        layer_overhead_s=Sourced(0.0, "s", Basis.DERIVED, "floor: no overhead counted", date),
+        layer_overhead_s=none,
+        expert_overhead_s=none,
         accelerators_per_node=measured(1, "accelerators", "one machine"),
         usd_per_hour=Sourced(rent, "USD/h", Basis.ASSUMED, _RENT_SOURCE, _RENT_DATE),
     )

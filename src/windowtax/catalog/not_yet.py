@@ -7,21 +7,18 @@ queries would cost 25 times its cache.
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-_STATE = "state-space layers (Mamba) beside or around its attention"
-_OWN = "a hybrid of its own"
+_SHARED_BLOCKS = "blocks of attention that several layers share, between state-space layers (Mamba)"
+_CROSS = "cross-attention to an image, whose keys and values stand beside those of the text"
+_TIME_MIX = "a recurrent state of its own (RWKV)"
 
 NOT_YET = {
-    "bailing_hybrid": _OWN,
-    "bamba": _STATE,
-    "falcon_h1": _STATE,
-    "falcon_mamba": _STATE,
-    "granitemoehybrid": _STATE,
-    "mamba": _STATE,
-    "mamba2": _STATE,
-    "minimax_m3": "block-sparse attention with an index of its own",
-    "minimax_m3_vl": "block-sparse attention with an index of its own",
-    "zamba": _STATE,
-    "zamba2": _STATE,
+    "mllama": _CROSS,
+    "mllama_text_model": _CROSS,
+    "rwkv": _TIME_MIX,
+    "rwkv7": _TIME_MIX,
+    "xlstm": "recurrent states of its own (xLSTM)",
+    "zamba": _SHARED_BLOCKS,
+    "zamba2": _SHARED_BLOCKS,
 }
 """model_type -> what is missing."""
 

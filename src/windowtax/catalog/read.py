@@ -3,23 +3,22 @@
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
 from windowtax.base.errors import BadInput, UnknownName, UnsupportedModel
-from windowtax.base.strict import StrictConfig
 from windowtax.catalog.family import FAMILIES, Family
 from windowtax.catalog.gguf import check_tensors, gguf_config
 from windowtax.catalog.gguf_metadata import GgufHeader, read_gguf_header
-from windowtax.catalog.ignorable import IGNORABLE, IGNORABLE_OUTER
+from windowtax.catalog.nested import decoder_config, inner_config, is_wrapper
 from windowtax.catalog.not_yet import missing_piece, telling_piece
+from windowtax.catalog.quantisation import checkpoint_cache_dtype, with_quantisation
 from windowtax.spec.model import ModelSpec
 
 _MODELS = Path(__file__).parent / "models"
-_SHARED_WITH_OUTER = ("architectures", "tie_word_embeddings", "torch_dtype", "dtype", "quantization_config")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +69,12 @@ def read_model(name_or_path: str) -> ModelSpec:
 
 
 def read_config_file(path: Path, name: str) -> ModelSpec:
-    """The spec that a config.json describes. Raises BadInput where the file cannot be read."""
-    return read_config(read_json(path), name, str(path))
+    """The spec that a config.json describes, with what ModelOpt's file beside it adds. Raises BadInput where a file
+    cannot be read."""
+    return read_config(with_quantisation(read_json(path), path), name, str(path))
+
+
+_CONFIG_HINT = "Give a model's config.json, a folder that holds one, a .gguf file, or a name of the catalog."
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -79,16 +82,18 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         data: object = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BadInput(f"{path} cannot be read as a config.json: {error}") from None
+        why = error.strerror if isinstance(error, OSError) else error
+        raise BadInput(f"{path} cannot be read as a config.json: {why}.", _CONFIG_HINT) from None
     if not isinstance(data, dict):
-        raise BadInput(f"{path} holds no JSON object, so it is no config.json.")
+        raise BadInput(f"{path} holds no JSON object, so it is no config.json.", _CONFIG_HINT)
     return cast("dict[str, Any]", data)
 
 
 def read_config(data: Mapping[str, Any], name: str, source: str = "") -> ModelSpec:
     """The spec that the contents of a config.json describe. source: shown in errors."""
     family = config_family(data, source or name)
-    return family.read_config(decoder_config(data, source or name), name)
+    spec = family.read_config(decoder_config(data, source or name), name)
+    return replace(spec, cache_dtype=checkpoint_cache_dtype(data, source or name))
 
 
 def read_gguf_file(path: Path) -> tuple[ModelSpec, GgufHeader]:
@@ -102,9 +107,17 @@ def read_gguf_file(path: Path) -> tuple[ModelSpec, GgufHeader]:
 
 
 def config_family(data: Mapping[str, Any], source: str) -> Family:
-    """The family that a config belongs to, by "architectures", else by "model_type". Raises UnsupportedModel."""
-    inner = _nested(data) or {}
-    listed = cast("list[object]", data.get("architectures") or inner.get("architectures") or [])
+    """The family that a config belongs to, by "architectures", else by "model_type". Raises UnsupportedModel.
+
+    A decoder inside a known wrapper is planned, never run: where its weights stand is the wrapper's own affair.
+    """
+    inner = inner_config(data) or {}
+    if inner and is_wrapper(data):
+        return replace(config_family(inner, f"{source}, the decoder inside"), runs=False, hf_names=None)
+    listed: object = data.get("architectures") or inner.get("architectures") or []
+    if not isinstance(listed, list):
+        raise BadInput(f"{source}: 'architectures' is {listed!r}, but a list of names was expected.")
+    listed = cast("list[object]", listed)
     kinds = [data.get("model_type"), inner.get("model_type")]
     words = [word for word in (*listed, *kinds) if isinstance(word, str)]
     if not words:
@@ -135,32 +148,6 @@ def gguf_family(header: GgufHeader) -> Family:
         f"{header.path}: no family here reads GGUF files of the architecture {architecture!r}.",
         f"GGUF architectures that are read: {', '.join(known)}.",
     )
-
-
-def decoder_config(data: Mapping[str, Any], source: str) -> StrictConfig:
-    """The decoder's keys: the config itself, or its `text_config` with what the outer part says for both.
-
-    Raises UnsupportedModel for outer keys that nobody reads.
-    """
-    inner = _nested(data)
-    if inner is None:
-        return StrictConfig(data, source)
-    merged = dict(inner)
-    outer = StrictConfig(data, source)
-    outer.ignore({"text_config": "read on its own"})
-    for key in _SHARED_WITH_OUTER:
-        value: object = outer.take_optional(key, object)
-        if value is not None:
-            merged[key] = value
-    outer.ignore(IGNORABLE)
-    outer.ignore(IGNORABLE_OUTER)
-    outer.finish()
-    return StrictConfig(merged, f"{source}, text_config")
-
-
-def _nested(data: Mapping[str, Any]) -> dict[str, Any] | None:
-    inner: object = data.get("text_config")
-    return cast("dict[str, Any]", inner) if isinstance(inner, dict) else None
 
 
 def model_names() -> list[str]:

@@ -18,6 +18,14 @@ from windowtax.spec.rope import Rope, read_rope
 _STATE_TYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
+"""Those that the engine computes."""
+_ELEMENTWISE = {
+    **ACTIVATIONS,
+    "swish": "silu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    **{name: name for name in ("gelu", "relu", "relu2", "xielu", "situ", "swigluoai")},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +45,18 @@ class Sizes:
     activation: str
     weight_dtype: str
 
-    def rope(self, config: StrictConfig, *, theta: float = 1e4, share: float = 1.0) -> Rope:
-        """The one RoPE of a config. theta, share: the base and the rotated share where the config is silent."""
+    def rope(
+        self, config: StrictConfig, *, theta: float = 1e4, share: float = 1.0, ignore: Mapping[str, str] | None = None
+    ) -> Rope:
+        """The one RoPE of a config. theta, share: the base and the rotated share where the config is silent. ignore:
+        keys of the rope dict without effect, each with its reason."""
         return read_rope(
             config,
             head_dim=self.head_dim,
             max_context_tokens=self.max_context_tokens,
             default_theta=theta,
             default_partial_rotary_factor=share,
+            ignore=ignore,
         )
 
     def attention(self, rope: Rope | None, *, qkv_bias: bool = False, qk_norm: QkNorm = QkNorm.NONE) -> FullAttention:
@@ -60,9 +72,14 @@ class Sizes:
         )
 
     def windowed(self, full: FullAttention, window: int | None) -> SoftmaxAttention:
-        """The same attention over a window. None, or one as long as the longest context, is no window."""
+        """The same attention over a window. None, or one as long as the longest context, is no window.
+
+        Raises BadInput for a window without a token.
+        """
         if window is None or window >= self.max_context_tokens:
             return full
+        if window < 1:
+            raise BadInput(f"A sliding window of {window} tokens cannot be.", "Write null where no layer slides.")
         return SlidingAttention(**_dressing(full), window_tokens=window)
 
     @property
@@ -100,8 +117,10 @@ def read_sizes(
     *,
     norm_eps_key: str = "rms_norm_eps",
     intermediate_size: int | None = None,
+    activation: str | None = None,
 ) -> Sizes:
-    """Reads the shared keys of a Hugging Face config. intermediate_size: where the caller has read that one itself.
+    """Reads the shared keys of a Hugging Face config. intermediate_size, activation: where the caller has read that
+    one itself.
 
     defaults: what this family's config class in transformers fills in for a missing key; any other missing key is an
     error. num_key_value_heads and head_dim that are missing or null mean the number of query heads and
@@ -109,8 +128,11 @@ def read_sizes(
     """
     known = defaults or {}
 
-    def number(key: str, *, default: int = REQUIRED) -> int:
-        return config.take(key, int, known.get(key, default))
+    def number(key: str, *, default: int = REQUIRED, least: int = 1) -> int:
+        value = config.take(key, int, known.get(key, default))
+        if value < least:
+            raise BadInput(f"{config.source}: {key!r} is {value}; it must be at least {least}.")
+        return value
 
     heads, hidden = number("num_attention_heads"), number("hidden_size")
     return Sizes(
@@ -119,14 +141,25 @@ def read_sizes(
         num_query_heads=heads,
         num_kv_heads=number("num_key_value_heads", default=heads),
         head_dim=number("head_dim", default=hidden // heads),
-        intermediate_size=number("intermediate_size") if intermediate_size is None else intermediate_size,
+        intermediate_size=number("intermediate_size", least=0) if intermediate_size is None else intermediate_size,
         vocab_size=number("vocab_size"),
         max_context_tokens=number("max_position_embeddings"),
         norm_eps=config.take(norm_eps_key, float, known.get(norm_eps_key, REQUIRED)),
         tie_embeddings=config.take("tie_word_embeddings", bool, known.get("tie_word_embeddings", False)),
-        activation=_read_activation(config, known.get("hidden_act", REQUIRED)),
+        activation=activation or _read_activation(config, known.get("hidden_act", REQUIRED)),
         weight_dtype=read_weight_dtype(config),
     )
+
+
+def planned_activation(config: StrictConfig, default: str = "silu", key: str = "hidden_act") -> str:
+    """The activation of a family that is planned, not run: any that works number by number costs the same.
+
+    Raises UnsupportedModel for one not known.
+    """
+    name = config.take(key, str, default)
+    if name not in _ELEMENTWISE:
+        raise UnsupportedModel(f"{config.source}: the activation {name!r} is not known here.")
+    return _ELEMENTWISE[name]
 
 
 def state_element(config: StrictConfig, key: str) -> str:

@@ -15,7 +15,20 @@ ModelOption = Annotated[
     str, typer.Option("--model", "-m", help="A name from `windowtax models list`, a .gguf file, or a folder.")
 ]
 DtypeOption = Annotated[str, typer.Option("--dtype", help="What is computed with: bf16, fp16, fp32.")]
-CacheDtypeOption = Annotated[str, typer.Option("--cache-dtype", help="In what the KV cache is kept: bf16, fp16, fp32.")]
+CacheDtypeOption = Annotated[
+    str,
+    typer.Option("--cache-dtype", help="In what keys and values are kept: bf16, fp16, fp32, fp8, int8, k8v4, k4v4."),
+]
+WeightsOption = Annotated[
+    str,
+    typer.Option("--weights", help="In what bits weights are kept: stored (as in the file), full (--dtype), int8, int4."),
+]
+AttentionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--attention", help="A lever over full attention, such as full=sinks:4+window:4096 or full=topk:64+block:32."
+    ),
+]
 RopeOption = Annotated[
     str | None, typer.Option("--rope", help="A RoPE scaling laid over the model's own, such as yarn:4 or linear:2.")
 ]
@@ -36,6 +49,8 @@ def ask(
     ] = None,
     model: ModelOption = DEFAULT_MODEL,
     cache_dtype: CacheDtypeOption = "bf16",
+    weights: WeightsOption = "stored",
+    attention: AttentionOption = None,
     rope: RopeOption = None,
     dtype: DtypeOption = "bf16",
     max_tokens: Annotated[int, typer.Option(help="The most tokens of the answer.")] = 256,
@@ -80,13 +95,17 @@ def ask(
     )
     limit = None if cache_bytes is None else parse_bytes(cache_bytes)
     options = EngineOptions(
-        cache_dtype=cache_dtype, step_tokens=step_tokens, limit_bytes=limit, draft_tokens=_draft_tokens(speculate)
+        cache_dtype=cache_dtype,
+        step_tokens=step_tokens,
+        limit_bytes=limit,
+        draft_tokens=_draft_tokens(speculate),
+        weights=weights,
     )
     err = messages()
     reading = read_documents(file or [])
     for skipped in reading.skipped:
         err.print(f"skipped {skipped.path}: {skipped.reason}", markup=False, highlight=False)
-    files = open_model(model, dtype, rope, err)
+    files = open_model(model, dtype, err, rope=rope, attention=attention)
     prompt = put_together(files, reading.documents, question, max_tokens, err)
     loaded = load(files, prompt, max_tokens, options, err)
 

@@ -27,16 +27,17 @@ class Answer:
     bill: Bill
 
 
-def open_model(name_or_path: str, dtype: str, rope: str | None, err: Console) -> ModelFiles:
-    """The model's files, pulled first if need be; no weight is read yet.
+def open_model(
+    name_or_path: str, dtype: str, err: Console, *, rope: str | None = None, attention: str | None = None
+) -> ModelFiles:
+    """The model's files, pulled first if need be; no weight is read yet. rope, attention: overrides.
 
     Raises UnknownName, FetchFailed, BadInput, UnsupportedModel.
     """
-    files = open_files(pull_with_bar(name_or_path, err), dtype=dtype, rope=rope)
+    files = open_files(pull_with_bar(name_or_path, err), dtype=dtype, rope=rope, attention=attention)
     spec = files.spec
     err.print(
-        f"{spec.name}: {spec.total_parameters:,} parameters, {format_bytes(files.weight_bytes)} in {dtype}, "
-        f"window {format_tokens(spec.max_context_tokens)} tokens",
+        f"{spec.name}: {spec.total_parameters:,} parameters, window {format_tokens(spec.max_context_tokens)} tokens",
         highlight=False,
     )
     return files
@@ -45,8 +46,15 @@ def open_model(name_or_path: str, dtype: str, rope: str | None, err: Console) ->
 def load(files: ModelFiles, prompt: Prompt, max_tokens: int, options: EngineOptions, err: Console) -> LoadedModel:
     """Reads the weights, once it is sure that they and the window fit. Raises DoesNotFit before."""
     admit(files, len(prompt.token_ids) + max_tokens, options)
+    backend = files.backend(options.cache_dtype, options.weights)
     with err.status(f"loading {files.spec.name} ..."):
-        return files.load()
+        model = files.load(backend)
+    why = f", because {backend.why_not}" if backend.why_not else ""
+    err.print(
+        f"computed by {backend.name}{why}; weights {backend.weights_text}: {format_bytes(model.weight_bytes)}",
+        highlight=False,
+    )
+    return model
 
 
 def put_together(

@@ -8,8 +8,12 @@ from rich.console import Console
 from rich.table import Table
 
 from windowtax.base.units import format_bytes, format_rate
+from windowtax.cli import bench_quality
 
 app = typer.Typer(no_args_is_help=True, help="Measure this machine.")
+
+
+app.command()(bench_quality.quality)
 
 
 @app.callback()

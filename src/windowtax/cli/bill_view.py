@@ -19,8 +19,10 @@ from windowtax.engine.bill import Bill, CacheLedger
 
 def print_bill(bill: Bill, out: Console) -> None:
     """Prints the bill: tokens and times, the cache ledger, memory, the floor, and dollars."""
-    title = f"bill: {bill.model}, computed in {bill.compute_dtype}, cache in {bill.cache_dtype}"
-    tables = (_work(bill), _ledger(bill.cache), _memory(bill), _dollars(bill), _notes(bill))
+    layers = ", ".join(f"{count} {kind}" for kind, count in bill.kinds.items())
+    title = f"bill: {bill.model} ({layers})"
+    how = f"computed in {bill.compute_dtype} by {bill.computed_by}; weights: {bill.weights}; cache: {bill.cache_dtype}"
+    tables = (Text(how), _work(bill), _ledger(bill.cache), _memory(bill), _dollars(bill), _notes(bill))
     parts = Group(*(Padding(table, (0, 0, 1, 0)) for table in tables))
     out.print(Panel(parts, title=title, title_align="left", expand=False, padding=(1, 1, 0, 1)))
 
@@ -80,6 +82,8 @@ def _ledger(cache: CacheLedger) -> Table:
     table.add_row("per further token", f"{cache.growth_bytes_per_token:,} B", "", "")
     if cache.window_bytes:
         table.add_row("windows, when full", f"{cache.window_bytes:,} B", "", "")
+    if cache.workspace_bytes:
+        table.add_row("keys of the begun block", f"{cache.workspace_bytes:,} B", "", "")
     table.add_row("held over time", "", f"{cache.byte_seconds / 2**30:,.3f} GiB·s measured", "")
     return table
 

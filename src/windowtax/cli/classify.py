@@ -12,6 +12,7 @@ from windowtax.base.errors import BadInput
 from windowtax.base.units import format_bytes, format_seconds, format_tokens, format_usd, parse_tokens
 from windowtax.catalog.hardware_catalog import hardware as find_hardware
 from windowtax.catalog.read import read_model
+from windowtax.cli.columns import columns
 from windowtax.cli.console import console
 from windowtax.plan.classify import Classified, base_state, classified_json, classify, classify_all
 from windowtax.plan.fit import DEFAULT_CHUNK_TOKENS, Sizing
@@ -41,7 +42,7 @@ def classify_technique(
     if everything == (technique is not None):
         raise BadInput("One technique, or --all?", "Write `windowtax classify gqa` or `windowtax classify --all`.")
     if chunk < 1:
-        raise BadInput(f"A prefill chunk of {chunk} tokens makes no sense.")
+        raise BadInput(f"A prefill chunk of {chunk} tokens makes no sense.", "Write a whole number from 1.")
     spec = read_model(model)
     sizing = Sizing(
         spec=spec,
@@ -136,19 +137,14 @@ def _factor(factor: float | None) -> str:
 
 def _print_all(out: Console, state: State, found: list[Classified], missing: dict[str, str]) -> None:
     out.print(_headline(state))
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    heads = ("technique", "path", "moves", "token", "TTFT", "gap", "users", "$", "$ full", "B*")
-    for index, name in enumerate(heads):
-        table.add_column(
-            Text(name, style="dim"), justify="left" if index < 3 else "right", no_wrap=index != 2, ratio=None
-        )
+    heads = ("technique", "path", "token", "TTFT", "gap", "users", "$", "$ full", "B*", "moves")
+    keys = ("token_s", "ttft_s", "gap_s", "most_users", "usd_per_mtok", "usd_per_mtok_full", "sweet_spot_batch")
+    lines: list[tuple[str, ...]] = [heads]
     for one in found:
-        factors = one.factors
-        keys = ("token_s", "ttft_s", "gap_s", "most_users", "usd_per_mtok", "usd_per_mtok_full", "sweet_spot_batch")
         paths = "+".join(str(path) for path in one.technique.paths)
-        cells = [_factor(factors[key]) for key in keys]
-        table.add_row(*(Text(cell) for cell in (one.technique.name, paths, one.technique.term, *cells)))
-    out.print(table)
+        cells = (_factor(one.factors[key]) for key in keys)
+        lines.append((one.technique.name, paths, *cells, one.technique.term))
+    out.print(columns(out, lines, right=range(2, len(heads) - 1)))
     for path, name in PATHS.items():
         out.print(Text(f" path {path}: {name}", style="dim"))
     out.print(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.rule import Rule
 
-from windowtax.cli.ask import DEFAULT_MODEL, CacheDtypeOption, DtypeOption, ModelOption, PriceOption
+from windowtax.cli.ask import DEFAULT_MODEL, CacheDtypeOption, DtypeOption, ModelOption, PriceOption, WeightsOption
 from windowtax.cli.console import console, messages
 
 TOPICS = "builtin:python-reference/comparisons,execmodel,identifiers,import,typesmapping"
@@ -20,6 +20,7 @@ ELSEWHERE = "l4"
 def demo(
     model: ModelOption = DEFAULT_MODEL,
     cache_dtype: CacheDtypeOption = "bf16",
+    weights: WeightsOption = "stored",
     dtype: DtypeOption = "bf16",
     usd_per_hour: PriceOption = None,
     picture: Annotated[Path | None, typer.Option(help="Draw the bill into this SVG file too.")] = None,
@@ -36,8 +37,8 @@ def demo(
     from windowtax.texts.read import read_documents
 
     err, out = messages(), console()
-    params, options = SamplingParams(max_tokens=MAX_TOKENS), EngineOptions(cache_dtype=cache_dtype)
-    files = open_model(model, dtype, None, err)
+    params, options = SamplingParams(max_tokens=MAX_TOKENS), EngineOptions(cache_dtype=cache_dtype, weights=weights)
+    files = open_model(model, dtype, err)
     loaded, context_tokens = None, 0
     for title, texts in (("without the text", []), (f"with the text: {TOPICS}", [TOPICS])):
         out.print(Rule(title, align="left", style="dim"))

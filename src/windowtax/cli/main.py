@@ -5,7 +5,7 @@ import sys
 import typer
 
 from windowtax.base.errors import WindowtaxError
-from windowtax.cli import ask, bench, claims, classify, demo, models, plan, price, replay, xray
+from windowtax.cli import ask, bench, claims, classify, demo, doctor, models, plan, price, replay, xray
 from windowtax.cli.console import messages
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app.command()(plan.plan)
 app.command()(plan.compare)
 app.command()(plan.sweep)
 app.command()(demo.demo)
+app.command()(doctor.doctor)
 app.command()(claims.claims)
 app.command()(claims.check)
 app.command("classify")(classify.classify_technique)

@@ -1,6 +1,5 @@
 """`windowtax plan --open` and `--html FILE`: from the words of the command line to the page. Loads it only then."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,13 +9,10 @@ import typer
 from windowtax.base.errors import BadInput, UnknownName
 from windowtax.catalog.hardware_catalog import hardware, hardware_names
 from windowtax.catalog.machine import THIS_MACHINE
-from windowtax.catalog.read import catalog_entry
+from windowtax.catalog.read import catalog_entry, read_model
 from windowtax.cli.console import messages
-from windowtax.plan.page.form import Form, Start
-from windowtax.plan.plan import PlanOptions
-from windowtax.spec.hardware import Hardware
-from windowtax.spec.model import ModelSpec
-from windowtax.spec.workload import Workload
+from windowtax.cli.plan_words import Question, priced_device
+from windowtax.plan.page.form import Form
 
 if TYPE_CHECKING:
     from windowtax.plan.page.planner import Planner
@@ -46,59 +42,47 @@ class PageWords:
         return wanted
 
 
-def first_form(model: str, workload: Workload, device: str, options: PlanOptions, usd_per_hour: float | None) -> Form:
-    """The form that the page begins with: what the command line asks. Raises UnknownName for a device there is not."""
+def first_form(model: str, question: Question, api: str | None, calls: float | None, utilisation: float | None) -> Form:
+    """The form that the page begins with: what the command line asks. Raises BadInput, UnknownName."""
+    workload = question.workload()
     return Form(
         model=_catalog_name(model),
         context=workload.context_tokens,
         users=workload.users,
         output_tokens=workload.output_tokens,
         cached_tokens=workload.cached_tokens,
-        hardware=hardware(device).name,
-        gpus=options.accelerators,
-        cache_dtype=options.cache_dtype,
-        weights=options.weights,
-        chunk=options.chunk_tokens,
-        usd_per_hour=usd_per_hour,
+        hardware=hardware(question.hardware).name,
+        gpus=question.gpus,
+        cache_dtype=question.cache_dtype,
+        weights=question.weights,
+        chunk=question.chunk,
+        usd_per_hour=question.usd_per_hour,
+        rope=question.rope,
+        attention=question.attention,
+        drafts=question.drafts,
+        parallel=question.parallel,
+        slo_ttft=question.slo_ttft,
+        slo_tpot=question.slo_tpot,
+        api=api,
+        calls=calls,
+        utilisation=utilisation,
     )
 
 
-def other_words(**options: str | bool | None) -> tuple[str, ...]:
-    """Options that the form has no field for, as typed: rope="yarn:4" is --rope yarn:4, drafts=True is --drafts."""
-    words: list[str] = []
-    for name, text in options.items():
-        if text is not None:
-            words.append(f"--{name.replace('_', '-')}")
-            words += [text] if isinstance(text, str) else []
-    return tuple(words)
-
-
-def answer(
-    words: PageWords,
-    form: Form,
-    options: PlanOptions,
-    read_spec: Callable[[str], ModelSpec],
-    device: Callable[[str, float | None], Hardware],
-    extra: tuple[str, ...] = (),
-) -> None:
-    """Writes the report, then shows the page, whichever was asked for. Raises what reading and planning raise.
-
-    read_spec, device: as `windowtax plan` reads them. extra: words of the command line that the form has no field for.
-    """
+def answer(words: PageWords, form: Form) -> None:
+    """Writes the report, then shows the page, whichever was asked for. Raises what reading and planning raise."""
     from windowtax.plan.page.controls import model_choices
+    from windowtax.plan.page.form import Start
     from windowtax.plan.page.planner import Planner
 
-    planner = Planner(
-        Start(
-            form=form,
-            options=options,
-            read_spec=read_spec,
-            device=device,
-            models=model_choices(form.model),
-            devices=_devices(),
-            extra=extra,
-        )
+    start = Start(
+        form=form,
+        read_spec=read_model,
+        device=priced_device,
+        models=model_choices(form.model),
+        devices=_devices(),
     )
+    planner = Planner(start)
     if words.html is not None:
         write_report(planner, words.html)
     if words.open_page:

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from windowtax.base.errors import BadInput, WindowtaxError
 from windowtax.cli.console import messages
+from windowtax.plan.page.controls import prices_html
 from windowtax.plan.page.document import REPORT_POLICY, asset, error_page, figures_json, live_page, plots_json, report
 from windowtax.plan.page.form import Form
 from windowtax.plan.page.planner import Planner
@@ -83,6 +84,8 @@ class _Pages:
         """The answer for a path without its slash. Words that make no question give status 400 and say why."""
         if path in _ASSETS:
             return Answer(HTTPStatus.OK, _ASSETS[path], asset(path))
+        if path == "prices":
+            return Answer(HTTPStatus.OK, "text/html", prices_html())
         if path not in self._made:
             return Answer(HTTPStatus.NOT_FOUND, "text/plain", "There is nothing here.\n")
         media, make = self._made[path]

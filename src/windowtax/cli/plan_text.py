@@ -1,6 +1,7 @@
 """How plans look in a terminal."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.padding import Padding
@@ -8,31 +9,50 @@ from rich.table import Table
 from rich.text import Text
 
 from windowtax.base.units import format_bytes, format_seconds, format_tokens, format_usd
+from windowtax.cli.columns import columns
 from windowtax.plan.explain import derivation
 from windowtax.plan.plan import Plan
 from windowtax.plan.report import Section, choices_table, headline, sections
+from windowtax.plan.steps import Step
 from windowtax.plan.sweep import bar
 
+if TYPE_CHECKING:
+    from windowtax.plan.api_side import ApiSide
+
 _WARNING_WIDTH_MARGIN = 2
+_BASIS_WIDTH = 9
 _SHORTEST_BAR, _LONGEST_BAR = 6, 30
 
 
-def print_plan(console: Console, plan: Plan) -> None:
+def print_plan(console: Console, plan: Plan, api: "ApiSide | None" = None) -> None:
     """The whole plan: a heading, its sections, the table of rank counts, and what must be known before using it."""
     console.print(Text(headline(plan), style="bold"))
-    for section in sections(plan):
-        console.print(_section_table(section))
+    found = (*sections(plan), *_api_sections(api))
+    rows = [row for section in found for row in section.rows]
+    widths = max(len(row.label) for row in rows), max(len(row.value) for row in rows)
+    for section in found:
+        console.print(_section_table(section, widths))
     if len(plan.choices) > 1:
         console.print(_heading("Ranks per group (* is the one taken)"))
-        console.print(Padding(_plain_table(choices_table(plan), right_from=0), (0, 0, 0, 2)))
-    _print_warnings(console, [plan])
+        lines = choices_table(plan)
+        console.print(columns(console, lines, right=range(len(lines[0])), indent=2))
+    _print_warnings(console, [plan], api)
+
+
+def _api_sections(api: "ApiSide | None") -> tuple[Section, ...]:
+    if api is None:
+        return ()
+    from windowtax.plan.api_report import api_section
+
+    return (api_section(api),)
 
 
 def _heading(title: str) -> Text:
     return Text(f"\n{title}", style="bold cyan")
 
 
-def _section_table(section: Section) -> Table:
+def _section_table(section: Section, widths: tuple[int, int]) -> Table:
+    """Rows of a section. widths: of the labels and of the figures, the same in all sections."""
     table = Table(
         box=None,
         show_header=False,
@@ -41,27 +61,19 @@ def _section_table(section: Section) -> Table:
         title=_heading(section.title),
         title_justify="left",
     )
-    table.add_column(width=22, no_wrap=True)
-    table.add_column(width=22, no_wrap=True, justify="right")
-    table.add_column(ratio=1)
-    table.add_column(width=9, style="dim")
+    table.add_column(width=widths[0], no_wrap=True)
+    table.add_column(width=widths[1], no_wrap=True, justify="right")
+    table.add_column(ratio=1, overflow="fold")
+    table.add_column(width=_BASIS_WIDTH, style="dim")
     for row in section.rows:
         table.add_row(Text(row.label), Text(row.value, style="bold"), Text(row.note), Text(row.basis))
     return table
 
 
-def _plain_table(lines: Sequence[tuple[str, ...]], right_from: int = 1) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for index, name in enumerate(lines[0]):
-        table.add_column(Text(name, style="dim"), justify="right" if index >= right_from else "left", no_wrap=True)
-    for line in lines[1:]:
-        table.add_row(*(Text(cell) for cell in line))
-    return table
-
-
-def _print_warnings(console: Console, plans: Sequence[Plan]) -> None:
+def _print_warnings(console: Console, plans: Sequence[Plan], api: "ApiSide | None" = None) -> None:
     several = len({plan.spec.name for plan in plans}) > 1
     said = [f"{plan.spec.name}: {text}" if several else text for plan in plans for text in plan.warnings]
+    said += [f"{api.name}: {text}" for text in api.notes] if api else []
     found = list(dict.fromkeys(said))
     if found:
         console.print(_heading("Note"))
@@ -69,10 +81,10 @@ def _print_warnings(console: Console, plans: Sequence[Plan]) -> None:
         console.print(Padding(Text(warning), (0, 0, 0, _WARNING_WIDTH_MARGIN)))
 
 
-def print_derivation(console: Console, plan: Plan) -> None:
+def print_derivation(console: Console, plan: Plan, api: "ApiSide | None" = None) -> None:
     """Every step: the formula, the numbers put in, the result, and where it comes from."""
     console.print(Text(headline(plan), style="bold"))
-    for step in derivation(plan):
+    for step in (*derivation(plan), *_api_steps(api)):
         line = Text("\n")
         line.append(step.name, style="bold cyan")
         line.append(" = ")
@@ -84,7 +96,15 @@ def print_derivation(console: Console, plan: Plan) -> None:
                 console.print(Padding(Text(part), (0, 0, 0, 4)))
         if step.source:
             console.print(Padding(Text(step.source, style="dim"), (0, 0, 0, 4)))
-    _print_warnings(console, [plan])
+    _print_warnings(console, [plan], api)
+
+
+def _api_steps(api: "ApiSide | None") -> tuple[Step, ...]:
+    if api is None:
+        return ()
+    from windowtax.plan.api_report import api_steps
+
+    return api_steps(api)
 
 
 def print_comparison(console: Console, plans: Sequence[Plan]) -> None:
@@ -97,9 +117,10 @@ def print_comparison(console: Console, plans: Sequence[Plan]) -> None:
             style="bold",
         )
     )
-    for part in _side_by_side([_comparison_column(plan) for plan in plans], console.width):
-        console.print(_plain_table(part))
-        console.print()
+    found = [_comparison_column(plan) for plan in plans]
+    lines = [(label, *(column[label] for column in found)) for label in found[0]]
+    console.print(columns(console, lines))
+    console.print()
     console.print(Text(_COMPARISON_LEGEND, style="dim"))
     _print_warnings(console, plans)
 
@@ -108,22 +129,6 @@ _COMPARISON_LEGEND = (
     "All derived from the configs and the hardware's figures; `windowtax plan MODEL` shows the basis of each, "
     "--explain its formula."
 )
-
-
-def _side_by_side(columns: Sequence[dict[str, str]], width: int) -> list[list[tuple[str, ...]]]:
-    """Tables of as many columns as the width holds, each with the labels, one line per label."""
-    labels = list(columns[0])
-    gap, first = 2, max(map(len, labels))
-    parts: list[list[dict[str, str]]] = [[]]
-    used = first + gap
-    for column in columns:
-        needed = max(map(len, column.values())) + gap
-        if parts[-1] and used + needed > width:
-            parts.append([])
-            used = first + gap
-        parts[-1].append(column)
-        used += needed
-    return [[(label, *(column[label] for column in part)) for label in labels] for part in parts]
 
 
 def _comparison_column(plan: Plan) -> dict[str, str]:
@@ -149,7 +154,13 @@ def _comparison_column(plan: Plan) -> dict[str, str]:
         "all accelerators": f"{format_usd(costs.usd_per_hour)}/h" if costs else "-",
         "holding one window": f"{format_usd(costs.usd_per_user_hour)}/h" if costs else "-",
         "one call": format_usd(costs.bill.total_usd) if costs else "-",
+        **({"promise": _promise(plan)} if plan.slo else {}),
     }
+
+
+def _promise(plan: Plan) -> str:
+    most = plan.promise.users_per_replica if plan.promise else 0
+    return f"up to {most:,} user{'s' if most > 1 else ''}" if most else "not kept"
 
 
 def print_sweep(console: Console, plans: Sequence[Plan]) -> None:
@@ -175,7 +186,7 @@ def _sweep_table(plans: Sequence[Plan], width: int) -> Table:
     """One line per context, bars behind cache and TTFT as far as the width has room for them."""
     caches = [float(plan.layout.bytes_for(plan.workload.context_tokens)) for plan in plans]
     ttfts = [plan.times.ttft.overlap_s if plan.times else 0.0 for plan in plans]
-    names = ("context", "x", "cache", "TTFT", "TPOT", "window/h", "call")
+    names = ("context", "x", "cache", "TTFT", "TPOT", "window/h", "call", *(("promise",) if plans[0].slo else ()))
     lines = [_sweep_line(plan) for plan in plans]
     text_width = sum(max(map(len, column)) + 1 for column in zip(names, *lines, strict=True))
     bars = {"cache": (caches, "cyan"), "TTFT": (ttfts, "magenta")}
@@ -212,6 +223,7 @@ def _sweep_line(plan: Plan) -> tuple[str, ...]:
         format_seconds(times.tpot.overlap_s) if times else "-",
         format_usd(costs.usd_per_user_hour) if costs else "-",
         format_usd(costs.bill.total_usd) if costs else "-",
+        *(("kept" if plan.promise else "not kept",) if plan.slo else ()),
     )
 
 

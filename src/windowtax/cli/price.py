@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from windowtax.base.errors import BadInput
 from windowtax.cli import price_cache, price_retrieval, price_tiers
 from windowtax.cli import price_text as text
 from windowtax.cli.console import console
@@ -64,6 +65,8 @@ def bill(
         write_5m_tokens=tokens_of(write_5m),
         write_1h_tokens=tokens_of(write_1h),
     )
+    if not guard >= 0:
+        raise BadInput(f"A share of {guard:g} over a tier makes no sense.", "Give --guard a share such as 0.05.")
     made, check = bill_of(sheet, usage), cross_check(sheet, usage.prompt_tokens)
     watch, rates = cliff_guard(sheet, usage, guard), sheet.rates(usage.prompt_tokens)
     cost = sheet.cost(usage)

@@ -9,10 +9,10 @@ from typing import Any, cast
 
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from windowtax.base.units import format_seconds
+from windowtax.cli.columns import columns
 
 INDENT = (0, 0, 0, 2)
 
@@ -29,12 +29,8 @@ def section(console: Console, text: str) -> None:
 
 def table(console: Console, lines: Sequence[Sequence[str]], left: int = 1) -> None:
     """Aligned columns; the first line names them, the first `left` columns are text."""
-    grid = Table(box=None, padding=(0, 2, 0, 0))
-    for index, name in enumerate(lines[0]):
-        grid.add_column(Text(name, style="dim"), justify="left" if index < left else "right", no_wrap=True)
-    for line in lines[1:]:
-        grid.add_row(*(Text(cell) for cell in line))
-    console.print(Padding(grid, INDENT))
+    right = range(left, len(lines[0]))
+    console.print(columns(console, lines, right=right, names=max(1, left), indent=INDENT[-1]))
 
 
 def notes(console: Console, said: Iterable[str]) -> None:

@@ -64,16 +64,16 @@ def run_engines(
         typer.echo(json.dumps(record, indent=2))
         return
     console.print(Text(_heading(subject, f"one sequence of {format_tokens(context_tokens)} tokens"), style="bold"))
-    console.print(Text(_columns("bytes on one rank", "logical", "allocated", "", "difference"), style="dim"))
-    console.print(Text(_columns("", "derived", "derived", "", ""), style="dim"))
+    _line(console, "bytes on one rank", "logical", "allocated", "", "difference", style="dim")
+    _line(console, "", "derived", "derived", "", "", style="dim")
     for name, taken in rows:
         if isinstance(taken, UnsupportedModel):
-            console.print(Text(_columns(name, "-", "-", "", "")))
+            _line(console, name, "-", "-", "", "")
             _note(console, taken.message)
             continue
         more = f"{taken.bytes / taken.logical - 1:+.1%}" if taken.logical else "-"
         figures = (f"{taken.logical:,} B", f"{taken.bytes:,} B", format_bytes(taken.bytes))
-        console.print(Text(_columns(name, *figures, more)))
+        _line(console, name, *figures, more)
         _note(console, " ".join(taken.why))
 
 
@@ -81,13 +81,11 @@ def print_reconciliation(console: Console, made: Reconciliation) -> None:
     """The table: one line per quantity, the reason of a difference under it."""
     console.print(Text(_heading(made.subject, f"measured: {made.title}"), style="bold"))
     console.print(Text(_verdict(made)))
-    console.print(Text(_columns("", "logical", made.title, "log", "difference"), style="dim"))
-    console.print(Text(_columns("", "derived", "derived", "measured", ""), style="dim"))
+    _line(console, "", "logical", made.title, "log", "difference", style="dim")
+    _line(console, "", "derived", "derived", "measured", "", style="dim")
     for row in made.rows:
         shown = (_figure(row.logical, row.unit), _figure(row.profile, row.unit), row.measured.text, _difference(row))
-        if len(row.quantity) >= _QUANTITY:
-            console.print(Text(row.quantity))
-        console.print(Text(_columns("" if len(row.quantity) >= _QUANTITY else row.quantity, *shown)))
+        _line(console, row.quantity, *shown)
         _note(console, row.note)
     for note in made.notes:
         console.print(Text(textwrap.fill(note, console.width - 1)))
@@ -118,9 +116,17 @@ def _heading(subject: Subject, what: str) -> str:
     return f"{subject.spec.name}, cache {subject.dtype.name}, {ranks}; {what}"
 
 
-def _columns(quantity: str, logical: str, profile: str, measured: str, difference: str) -> str:
+def _line(
+    console: Console, quantity: str, logical: str, profile: str, measured: str, difference: str, style: str = ""
+) -> None:
+    """One line of a table. Where the terminal leaves no room for the quantity, it stands above its figures."""
+    room = min(_QUANTITY, console.width - 2 * _FIGURE - _PRINTED - _DIFFERENCE)
+    if len(quantity) >= room:
+        console.print(Text(quantity, style=style))
+        quantity = ""
     figures = "".join(cell.rjust(_FIGURE) for cell in (logical, profile))
-    return f"{quantity:<{_QUANTITY - 1}}{figures}{measured:>{_PRINTED}}{difference:>{_DIFFERENCE}}".rstrip()
+    told = f"{quantity:<{room}}{figures}{measured:>{_PRINTED}}{difference:>{_DIFFERENCE}}".rstrip()
+    console.print(Text(told, style=style))
 
 
 def _note(console: Console, note: str) -> None:

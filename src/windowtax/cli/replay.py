@@ -13,14 +13,13 @@ from windowtax.catalog.hardware_catalog import hardware as find_hardware
 from windowtax.catalog.read import read_model
 from windowtax.cli import replay_text
 from windowtax.cli.console import console
-from windowtax.cli.plan import AsJson, CacheDtypeName, HardwareName, Price, Weights
-from windowtax.plan.knee import parse_seconds
+from windowtax.cli.plan_words import AsJson, CacheDtypeName, HardwareName, Price, Weights
 from windowtax.plan.replay.contract import report_json
 from windowtax.plan.replay.deployment import DEFAULT_MAX_SEQUENCES, ReplayOptions
+from windowtax.plan.replay.objective import parse_slo
 from windowtax.plan.replay.read import AUTO, FORMATS, read_trace
 from windowtax.plan.replay.report import ReplayPlan
 from windowtax.plan.replay.report import replay as replay_trace
-from windowtax.plan.replay.slo import Slo
 from windowtax.plan.replay.tiers import DISK_BYTES_PER_S, HOST_BYTES_PER_S
 from windowtax.plan.schemes import CHECKPOINT
 from windowtax.schedule.scheduler import DEFAULT_STEP_TOKENS
@@ -37,9 +36,16 @@ def replay(
     trace: TracePath,
     model: Model = "llama-3.1-8b",
     hardware: HardwareName = "h100-sxm",
-    slo_ttft: Annotated[str, typer.Option(help="Objective: time to the first token.")] = "5s",
-    slo_tpot: Annotated[str, typer.Option(help="Objective: mean time per further token.")] = "100ms",
-    slo_percent: Annotated[float, typer.Option(help="Share of requests that must meet both, in percent.")] = 90.0,
+    slo_ttft: Annotated[
+        str, typer.Option(help="Objective: time to the first token, such as 5s, or percentiles: p50:1s,p99:5s.")
+    ] = "5s",
+    slo_tpot: Annotated[
+        str,
+        typer.Option(help="Objective: a request's mean time per further token, such as 100ms, or p50:40ms,p99:80ms."),
+    ] = "100ms",
+    slo_percent: Annotated[
+        float, typer.Option(help="Share of requests, in percent, that must keep both times that have no percentile.")
+    ] = 90.0,
     replicas: Replicas = None,
     tensor_parallel: Ranks = None,
     hits_only: Annotated[bool, typer.Option("--hits-only", help="Only hit rates by cache size; no clock.")] = False,
@@ -83,7 +89,7 @@ def replay(
         disk_bytes_per_s=disk_bandwidth * 1e9,
     )
     asked = ReplayPlan(
-        slo=Slo(ttft_s=parse_seconds(slo_ttft), tpot_s=parse_seconds(slo_tpot), percent=slo_percent),
+        slo=parse_slo(slo_ttft, slo_tpot, slo_percent),
         replicas=replicas,
         search_requests=max(1, search_requests),
         hits_only=hits_only,

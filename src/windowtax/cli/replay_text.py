@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from windowtax.base.units import format_bytes, format_seconds, format_usd
-from windowtax.plan.replay.report import ReplayReport, ReplaySummary
+from windowtax.cli.columns import columns
+from windowtax.plan.replay.report import ReplayReport, ReplaySummary, shares_text
 from windowtax.plan.replay.slo import HOURS_PER_MONTH
 from windowtax.plan.replay.statistics import Distribution
 from windowtax.plan.sweep import bar
@@ -71,9 +72,7 @@ def _print_hits(console: Console, report: ReplayReport) -> None:
 
 
 def _print_answers(console: Console, report: ReplayReport) -> None:
-    slo = report.slo
-    wanted = f"TTFT {format_seconds(slo.ttft_s)} and TPOT {format_seconds(slo.tpot_s)} for {slo.percent:g}% of requests"
-    _heading(console, f"{wanted}: the fewest replicas (derived)")
+    _heading(console, f"{report.slo}: the fewest replicas (derived)")
     lines: list[tuple[str, ...]] = [
         ("GPUs per replica", "replicas", "GPUs", "in time", f"a month ({HOURS_PER_MONTH} h)")
     ]
@@ -81,10 +80,10 @@ def _print_answers(console: Console, report: ReplayReport) -> None:
     for answer in report.answers:
         chosen = " *" if answer.replica is report.replica else ""
         if answer.accelerators is None:
-            line = ("not met", "-", f"{answer.attained:.1%} alone", "-")
+            line = ("not met", "-", f"{shares_text(answer.attained)} alone", "-")
         else:
             month = format_usd(price.value * answer.accelerators * HOURS_PER_MONTH) if price else "no price known"
-            line = (f"{answer.replicas:,}", f"{answer.accelerators:,}", f"{answer.attained:.1%}", month)
+            line = (f"{answer.replicas:,}", f"{answer.accelerators:,}", shares_text(answer.attained), month)
         lines.append((f"{answer.replica.accelerators}{chosen}", *line))
     _table(console, lines, left=set())
     text = f"searched over the busiest {report.searched_requests:,} requests; arrivals are dealt out round robin"
@@ -103,7 +102,10 @@ def _print_summary(console: Console, report: ReplayReport, summary: ReplaySummar
     found = summary.cached_tokens / summary.prompt_tokens if summary.prompt_tokens else 0.0
     tiers = ", ".join(f"{name} {tokens:,}" for name, tokens in summary.found_tokens)
     rows = [
-        ("in time", f"{summary.in_time:.1%}", "of all requests met the objective"),
+        *(
+            ("in time", f"{share:.1%}", f"of all requests; asked for: {objective}")
+            for objective, share in zip(report.slo.objectives, summary.attained, strict=True)
+        ),
         ("prompt tokens found", f"{found:.1%}", f"{summary.cached_tokens:,} ({tiers})" if tiers else "no prefix cache"),
         ("preemptions", f"{summary.preemptions:,}", f"of {summary.preempted_requests:,} requests"),
         ("busy", f"{summary.busy:.1%}", f"of the time, {summary.running:,.1f} sequences at once while busy"),
@@ -138,10 +140,6 @@ def _rows(console: Console, rows: Sequence[tuple[str, str, str]]) -> None:
 
 def _table(console: Console, lines: Sequence[tuple[str, ...]], left: set[int] | None = None) -> None:
     """The first line is the heading; columns but the first are set right, except those in `left`."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for index, name in enumerate(lines[0]):
-        to_left = (index == 0 and left != set()) or index in (left or set())
-        table.add_column(Text(name, style="dim"), justify="left" if to_left else "right", no_wrap=True)
-    for line in lines[1:]:
-        table.add_row(*(Text(cell) for cell in line))
-    console.print(Padding(table, (0, 0, 0, 2)))
+    words = {0} if left is None else {0, *left} if left else set[int]()
+    right = [index for index in range(len(lines[0])) if index not in words]
+    console.print(columns(console, lines, right=right, indent=2))

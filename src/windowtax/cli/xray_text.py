@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from windowtax.base.units import format_seconds
+from windowtax.cli.columns import columns
 from windowtax.price.xray.analysis import TierReading, Verdict, XRay
 from windowtax.price.xray.article import objections
 from windowtax.price.xray.backtest import Backtest
@@ -41,7 +42,8 @@ def print_xray(console: Console, found: XRay, reading: TierReading | None) -> No
     else:
         tokens = reading.findings.tier.threshold_tokens
         _heading(console, f"Rival explanations of the step at {tokens:,} tokens")
-        console.print(Padding(_plain(_summary(reading)), (0, 0, 0, 2)))
+        lines = _summary(reading)
+        console.print(columns(console, lines, right=range(2, len(lines[0])), names=2, indent=2))
         note = (
             "KV bytes per token: 5 %, 50 %, 95 % of what the stated priors allow (assumed). A likelihood is given only "
             "where the back-test supports one."
@@ -60,9 +62,9 @@ def print_backtest(console: Console, found: Backtest, trials: Sequence[LatencyTr
     """The tool's own error, on prices and on latencies."""
     low, high = found.kink_errors
     _heading(console, "Open weights with a length tier: what the X-ray says, and what is true")
-    console.print(_plain(formula_table(found), right_from=1))
+    console.print(columns(console, formula_table(found)))
     console.print()
-    console.print(_plain(interval_table(found), right_from=1))
+    console.print(columns(console, interval_table(found)))
     _block(console, "", [
         "true: what a further token keeps, in FP8. article: article 5's formula and its 300. 2 FLOPs: the same with "
         "two FLOPs per parameter on an H100 in bf16. L_eq: where prefill attention costs as much as the matrices, over "
@@ -71,14 +73,14 @@ def print_backtest(console: Console, found: Backtest, trials: Sequence[LatencyTr
         f"The decode-KV kink (H1) fails: its formula is {low:.0f} to {high:.0f} times too low.",
     ])  # fmt: skip
     _heading(console, "Scores, on the first threshold of each model")
-    console.print(_plain(score_table(found)))
+    console.print(columns(console, score_table(found)))
     _block(console, "", [
         f"bits: against knowing nothing but the smallest and the largest published cache. {len(found.rows)} rows of "
         f"{found.sellers} makers: models of one maker are not independent, so these are weak witnesses. H5 is right "
         "where the threshold is a window or shared, which is easily so; H2 and H5 do not exclude each other.",
     ])  # fmt: skip
     _heading(console, "Latency instead of price: published ITL slopes")
-    console.print(_plain(latency_table(trials)))
+    console.print(columns(console, latency_table(trials)))
 
 
 def print_latency(console: Console, found: LatencyXRay) -> None:
@@ -93,7 +95,7 @@ def print_latency(console: Console, found: LatencyXRay) -> None:
         ("KV bytes per token", amount(found.cache_bytes.median or 0.0), _edges(found.cache_bytes), "derived"),
         ("weights read per step", amount(found.weight_bytes.median or 0.0), _edges(found.weight_bytes), "derived"),
     ]  # fmt: skip
-    console.print(_plain(rows, right=(1,)))
+    console.print(_told(rows))
     efficiency, rate = device.bandwidth_efficiency, device.read_bytes_per_s
     _block(console, "", [
         f"b = slope x {efficiency.value:g} x {rate.value / 1e12:g} TB/s x {found.accelerators} / batch {found.batch}; "
@@ -239,11 +241,11 @@ def _block(console: Console, title: str, lines: Iterable[str]) -> None:
         console.print(Padding(Text(line), (0, 0, 0, 2)))
 
 
-def _plain(lines: Sequence[tuple[str, ...]], right: Sequence[int] | None = None, right_from: int = 2) -> Table:
+def _told(lines: Sequence[tuple[str, ...]]) -> Table:
+    """Figures in the second column, words in the others, which wrap."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for index, name in enumerate(lines[0]):
-        to_right = index >= right_from if right is None else index in right
-        table.add_column(Text(name, style="dim"), justify="right" if to_right else "left", no_wrap=right is None)
+        table.add_column(Text(name, style="dim"), justify="right" if index == 1 else "left")
     for line in lines[1:]:
         table.add_row(*(Text(cell) for cell in line))
     return table

@@ -16,7 +16,8 @@ class CacheLedger:
     """KV cache bytes, three times. The pool: as planned, and as the tensors have it. What was held at the peak: as
     planned for these tokens, and as the blocks were counted.
 
-    byte_seconds: bytes held, times how long. growth_bytes_per_token: of each further token.
+    byte_seconds: bytes held, times how long. growth_bytes_per_token: of each further token. workspace_bytes: of keys
+    that wait until their block can be kept in few bits.
     """
 
     pool_predicted_bytes: int
@@ -25,6 +26,7 @@ class CacheLedger:
     held_measured_bytes: int
     growth_bytes_per_token: int
     window_bytes: int
+    workspace_bytes: int
     byte_seconds: float
 
     @property
@@ -64,14 +66,17 @@ class Speed:
 
 @dataclass(frozen=True, kw_only=True)
 class Bill:
-    """Everything one answer cost. cache_read_share: of the bytes that its decode steps moved; derived.
+    """Everything one answer cost. computed_by: native kernels or torch; weights: as --weights says. kinds: layers of each attention kind, levers counted in. cache_read_share: of the bytes that its decode steps moved; derived.
 
     cache_read_s: what those reads take per step at this machine's bandwidth; derived.
     """
 
     model: str
     compute_dtype: str
+    computed_by: str
+    weights: str
     cache_dtype: str
+    kinds: dict[str, int]
     num_prompt_tokens: int
     num_output_tokens: int
     context_tokens: int
@@ -117,7 +122,10 @@ def make_bill(
     return Bill(
         model=spec.name,
         compute_dtype=engine.model.dtype,
+        computed_by=engine.model.backend.name,
+        weights=engine.model.backend.weights,
         cache_dtype=cache_dtype,
+        kinds=spec.kinds,
         num_prompt_tokens=num_prompt,
         num_output_tokens=num_output,
         context_tokens=engine.context_tokens,
@@ -155,6 +163,7 @@ def _ledger(engine: Engine, request: Request) -> CacheLedger:
         held_measured_bytes=request.meter.peak_bytes,
         growth_bytes_per_token=layout.growth_bytes_per_token,
         window_bytes=layout.window_bytes,
+        workspace_bytes=layout.workspace_bytes,
         byte_seconds=request.meter.byte_seconds,
     )
 
@@ -165,14 +174,17 @@ def _speed(engine: Engine, request: Request, hardware: Hardware) -> Speed:
     assert meter.ttft_s is not None and meter.finished is not None
     mean_context = meter.decode_context_tokens // meter.decode_steps if meter.decode_steps else num_prompt
     tpot = meter.tpot_s(num_output)
+    read = engine.model.step_weight_bytes
     return Speed(
         ttft_s=meter.ttft_s,
         tpot_s=tpot,
         prefill_tokens_per_s=meter.prefill_tokens / meter.prefill_s,
         decode_step_s=meter.decode_s / meter.decode_steps if meter.decode_steps else None,
         decode_tokens_per_s=1 / tpot if tpot else None,
-        prefill_floor=prefill_floor(spec, hardware, num_prompt, weight_element=dtype),
-        decode_floor=decode_floor(spec, hardware, mean_context, engine.cache.layout, weight_element=dtype),
+        prefill_floor=prefill_floor(spec, hardware, num_prompt, weight_element=dtype, weight_bytes=read),
+        decode_floor=decode_floor(
+            spec, hardware, mean_context, engine.cache.layout, weight_element=dtype, weight_bytes=read
+        ),
         prefill_s=meter.prefill_s,
         decode_s=meter.decode_s,
         total_s=meter.finished - meter.arrived,

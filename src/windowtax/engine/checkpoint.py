@@ -1,6 +1,7 @@
 """Checkpoints: folders of safetensors and GGUF files, read tensor by tensor into the dtype that is computed with."""
 
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -9,12 +10,16 @@ from pathlib import Path
 import gguf
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import Tensor
 
 from windowtax.base.errors import BadInput, UnsupportedModel
 from windowtax.catalog.gguf_metadata import GgufHeader, GgufTensor
 from windowtax.catalog.weight_names import Transform, WeightSource
+from windowtax.engine.gguf_codes import code_format, read_codes
+from windowtax.ops.native import WeightFormat
+from windowtax.ops.packed import Codes, Rows
 from windowtax.spec.attention.softmax import SoftmaxAttention
 from windowtax.spec.model import ModelSpec
 
@@ -28,6 +33,14 @@ class Checkpoint(ABC):
     @abstractmethod
     def tensor(self, key: str, dtype: torch.dtype) -> Tensor:
         """One tensor in that dtype. Raises BadInput where there is none of that name."""
+
+    def codes(self, key: str) -> Codes | None:
+        """One matrix in codes; None where the file keeps it in floats."""
+        return None
+
+    def code_format(self, key: str) -> WeightFormat | None:
+        """The format of those codes, without reading them."""
+        return None
 
 
 class SafetensorsFolder(Checkpoint):
@@ -65,12 +78,20 @@ class GgufFile(Checkpoint):
 
     def __init__(self, header: GgufHeader) -> None:
         self._header = header
-        self._bytes = np.memmap(header.path, mode="r", dtype=np.uint8)
+
+    def codes(self, key: str) -> Codes | None:
+        info = self._info(key)
+        try:
+            return None if len(info.shape) == 1 else read_codes(info.type, self._stored(info, 0, info.shape[0]))
+        except (KeyError, NotImplementedError) as error:
+            raise _unknown_type(info) from error
+
+    def code_format(self, key: str) -> WeightFormat | None:
+        info = self._info(key)
+        return None if len(info.shape) == 1 else code_format(info.type)
 
     def tensor(self, key: str, dtype: torch.dtype) -> Tensor:
-        info = self._header.tensors.get(key)
-        if info is None:
-            raise BadInput(f"{self._header.path} has no tensor called {key!r}.", "It may be of another family.")
+        info = self._info(key)
         if len(info.shape) == 1:
             return self._rows(info, 0, 1, dtype).flatten()
         out = torch.empty(info.shape, dtype=dtype)
@@ -84,11 +105,24 @@ class GgufFile(Checkpoint):
                 out[start : start + rows.shape[0]] = rows
         return out
 
-    def _rows(self, info: GgufTensor, start: int, end: int, dtype: torch.dtype) -> Tensor:
+    def _info(self, key: str) -> GgufTensor:
+        info = self._header.tensors.get(key)
+        if info is None:
+            raise BadInput(f"{self._header.path} has no tensor called {key!r}.", "It may be of another family.")
+        return info
+
+    def _stored(self, info: GgufTensor, start: int, end: int) -> NDArray[np.uint8]:
         num_rows = 1 if len(info.shape) == 1 else info.shape[0]
         row_bytes = info.num_bytes // num_rows
-        first = info.offset + start * row_bytes
-        stored = self._bytes[first : first + (end - start) * row_bytes].reshape(end - start, row_bytes)
+        # Read, not mapped: mapped pages would count as this process's memory for as long as it lives.
+        with open(self._header.path, "rb") as file:
+            data = os.pread(file.fileno(), (end - start) * row_bytes, info.offset + start * row_bytes)
+        if len(data) != (end - start) * row_bytes:
+            raise BadInput(f"{self._header.path} ends in the middle of {info.name!r}.", "Fetch the file again.")
+        return np.frombuffer(data, dtype=np.uint8).reshape(end - start, row_bytes)
+
+    def _rows(self, info: GgufTensor, start: int, end: int, dtype: torch.dtype) -> Tensor:
+        stored = self._stored(info, start, end)
         try:
             kind = gguf.GGMLQuantizationType[info.type.upper()]
             if kind is gguf.GGMLQuantizationType.F32:
@@ -98,11 +132,15 @@ class GgufFile(Checkpoint):
             else:
                 values = gguf.quants.dequantize(np.ascontiguousarray(stored), kind)
         except (KeyError, NotImplementedError) as error:
-            raise UnsupportedModel(
-                f"{info.name!r} is stored as {info.type}, which the gguf package cannot dequantise.",
-                "Convert the file to another type.",
-            ) from error
+            raise _unknown_type(info) from error
         return torch.from_numpy(np.array(values)).to(dtype)
+
+
+def _unknown_type(info: GgufTensor) -> UnsupportedModel:
+    return UnsupportedModel(
+        f"{info.name!r} is stored as {info.type}, which the gguf package cannot dequantise.",
+        "Convert the file to another type.",
+    )
 
 
 class ModelWeights:
@@ -129,19 +167,41 @@ class ModelWeights:
         stored = self._checkpoint.tensor(source.key, self._dtype)
         if source.rows is not None:
             stored = stored[source.rows[0] : source.rows[1]].clone()
-        if tuple(stored.shape) != self._shapes[name]:
+        self._check(name, tuple(stored.shape))
+        if source.transform is Transform.UNPERMUTE_HEADS:
+            stored = stored[self._unpermuted(name, stored.shape[0])].contiguous()
+        elif source.transform is Transform.MINUS_ONE:
+            stored = stored - 1
+        return stored.to(self._device)
+
+    def rows(self, name: str) -> Rows:
+        """The same for a matrix, in codes where the file keeps it so."""
+        source = self._sources[name]
+        codes = None if source.transform is Transform.MINUS_ONE else self._checkpoint.codes(source.key)
+        if codes is None:
+            return self.take(name)
+        if source.rows is not None:
+            codes = codes.rows(slice(*source.rows))
+        self._check(name, codes.shape)
+        if source.transform is Transform.UNPERMUTE_HEADS:
+            codes = codes.rows(self._unpermuted(name, codes.shape[0]).numpy())
+        return codes
+
+    def code_format(self, name: str) -> WeightFormat | None:
+        """The format of the codes that `rows` gives; None where it gives floats."""
+        source = self._sources[name]
+        return None if source.transform is Transform.MINUS_ONE else self._checkpoint.code_format(source.key)
+
+    def _check(self, name: str, shape: tuple[int, ...]) -> None:
+        if shape != tuple(self._shapes[name]):
             raise BadInput(
-                f"{name} should be {list(self._shapes[name])} but {source.key!r} gives {list(stored.shape)}.",
+                f"{name} should be {list(self._shapes[name])} but {self._sources[name].key!r} gives {list(shape)}.",
                 "The weights and the config do not belong together.",
             )
-        return self._transformed(name, stored, source.transform).to(self._device)
 
-    def _transformed(self, name: str, stored: Tensor, transform: Transform) -> Tensor:
-        if transform is Transform.UNPERMUTE_HEADS:
-            attention = self._spec.layers[int(name.split(".")[1])].attention
-            assert isinstance(attention, SoftmaxAttention)
-            pairs = stored.unflatten(0, (-1, attention.head_dim // 2, 2))
-            return pairs.transpose(1, 2).flatten(0, 2).contiguous()
-        if transform is Transform.MINUS_ONE:
-            return stored - 1
-        return stored
+    def _unpermuted(self, name: str, num_rows: int) -> Tensor:
+        """The order of rows that undoes the pairing of rotated numbers in some GGUF files."""
+        attention = self._spec.layers[int(name.split(".")[1])].attention
+        assert isinstance(attention, SoftmaxAttention)
+        pairs = torch.arange(num_rows).unflatten(0, (-1, attention.head_dim // 2, 2))
+        return pairs.transpose(1, 2).flatten()

@@ -27,12 +27,15 @@ class StreamDecoder:
         self._pieces: _Pieces = _BytePieces(tokenizer) if tokenizer.is_byte_level else _FallbackPieces(tokenizer)
         self._held = ""
 
-    def push(self, token_id: int) -> str:
-        """The text that is certain now and was not before this token; often "" ."""
+    def push(self, token_id: int, may_stop: bool = True) -> str:
+        """The text that is certain now and was not before this token; often "" .
+
+        may_stop: whether a stop string that is complete with this token counts; else it is text.
+        """
         if self.stopped is not None or (self._skip_special_tokens and self._tokenizer.is_special(token_id)):
             return ""
         self._held += self._pieces.push(token_id)
-        return self._release(keep=True)
+        return self._release(keep=True, may_stop=may_stop)
 
     def finish(self) -> str:
         """What was still held back. Call it once, after the last token."""
@@ -41,9 +44,10 @@ class StreamDecoder:
         self._held += self._pieces.finish()
         return self._release(keep=False)
 
-    def _release(self, keep: bool) -> str:
+    def _release(self, keep: bool, may_stop: bool = True) -> str:
+        stops = self._stop_strings if may_stop else ()
         found = [
-            (start + len(stop), start, stop) for stop in self._stop_strings if (start := self._held.find(stop)) >= 0
+            (start + len(stop), start, stop) for stop in stops if (start := self._held.find(stop)) >= 0
         ]
         if found:
             _, end, self.stopped = min(found)

@@ -8,12 +8,16 @@ import torch
 
 from windowtax.base.errors import BadInput
 from windowtax.cache.manager import CacheManager
+from windowtax.cache.miss import explain_miss
+from windowtax.cache.shared import SharedCache
 from windowtax.engine.detokenize import StreamDecoder
 from windowtax.engine.load import LoadedModel
+from windowtax.engine.logprobs import TokenLogprob
 from windowtax.engine.request import Event, FinishReason, Meter, Request
 from windowtax.engine.runner import Runner
 from windowtax.engine.sampler import Sampler, SamplingState
 from windowtax.engine.sampling import SamplingParams
+from windowtax.engine.scoring import chosen_logprobs, score_prompts
 from windowtax.engine.speculate import PromptLookup
 from windowtax.schedule.scheduler import Scheduler, SchedulerConfig
 from windowtax.schedule.sequence import Sequence
@@ -52,8 +56,11 @@ class Engine:
         """Whether any request is unfinished."""
         return self.scheduler.has_work
 
-    def add(self, prompt_ids: list[int], params: SamplingParams) -> Request:
-        """Queues a request. Raises BadInput for an empty or too long one, DoesNotFit for one too large for the pool."""
+    def add(self, prompt_ids: list[int], params: SamplingParams, *, salt: str = "", priority: int = 0) -> Request:
+        """Queues a request. Raises BadInput for an empty or too long one, DoesNotFit for one too large for the pool.
+
+        salt: of the tenant; cached prefixes are only shared under the same salt. priority: lower goes first.
+        """
         if not prompt_ids:
             raise BadInput("The prompt is empty.", "Give at least one token.")
         total = len(prompt_ids) + params.max_tokens
@@ -63,13 +70,14 @@ class Engine:
                 f"but this engine's window is {self.context_tokens:,} tokens.",
                 f"At most {max(0, self.context_tokens - len(prompt_ids)):,} output tokens fit; or open a wider window.",
             )
+        params.refuse_other_model(self.model.spec.vocab_size)
         request_id = f"request-{next(self._ids)}"
-        sequence = Sequence(request_id, list(prompt_ids), params.max_tokens)
+        sequence = Sequence(request_id, list(prompt_ids), params.max_tokens, salt=salt, priority=priority)
         tokenizer = self.model.tokenizer
         decoder = None if tokenizer is None else StreamDecoder(tokenizer, params.stop)
-        sampling = SamplingState(params, sequence.token_ids)
+        sampling = SamplingState(params, sequence.token_ids, self._end_ids(params))
         # A draft is checked against the greedy choice; a penalty would have to follow the draft token by token.
-        guesses = self.draft_tokens > 0 and params.is_greedy and params.repetition_penalty == 1.0
+        guesses = self.draft_tokens > 0 and params.may_guess
         lookup = PromptLookup(sequence.token_ids) if guesses else None
         request = Request(request_id, sequence, sampling, decoder, Meter(self._clock()), lookup)
         self.scheduler.add(sequence)
@@ -88,41 +96,55 @@ class Engine:
         self._guess()
         step = self.scheduler.schedule()
         logits = self.runner.run(step)
-        token_ids = self._sample(step, logits)
-        return self._commit(step, token_ids, began)
+        return self._commit(step, *self._sample(step, logits), began)
 
     def run(self, request: Request) -> Iterator[Event]:
         """Steps until this request is finished; yields its events. Other requests go on beside it."""
         while request.finish_reason is None:
             yield from (event for event in self.step() if event.request_id == request.request_id)
 
-    def _sample(self, step: Step, logits: torch.Tensor) -> list[int]:
+    def _end_ids(self, params: SamplingParams) -> frozenset[int]:
+        tokenizer = self.model.tokenizer
+        own = frozenset[int]() if tokenizer is None or params.ignore_eos else tokenizer.stop_token_ids
+        return own | frozenset(params.stop_token_ids)
+
+    def _sample(self, step: Step, logits: torch.Tensor) -> tuple[list[int], list[TokenLogprob | None]]:
+        logits = score_prompts(step, logits, self.requests)
         states = [
             self.requests[chunk.sequence.sequence_id].sampling
             for chunk in step.chunks
             if chunk.samples
             for _ in range(chunk.num_drafts + 1)
         ]
-        return self.sampler.sample(logits, states) if states else []
+        if not states:
+            return [], []
+        token_ids = self.sampler.sample(logits, states)
+        return token_ids, chosen_logprobs(logits, token_ids, states)
 
-    def _commit(self, step: Step, token_ids: list[int], began: float) -> list[Event]:
+    def _commit(
+        self, step: Step, token_ids: list[int], logprobs: list[TokenLogprob | None], began: float
+    ) -> list[Event]:
         now = self._clock()
         self._measure(step, began, now)
         agreed = agreed_tokens(step, token_ids)
         self.scheduler.commit(step, {name: rejected for name, (_, rejected) in agreed.items()})
         events: list[Event] = []
+        row = 0
         for chunk in step.chunks:
             request = self.requests[chunk.sequence.sequence_id]
             if chunk.samples:
-                events += self._book_tokens(request, agreed[request.request_id][0], now)
+                events += self._book_tokens(request, agreed[request.request_id][0], logprobs[row:], now)
+                row += chunk.num_drafts + 1
             else:
                 events.append(Event(request.request_id, chunk.end))
         return events
 
-    def _book_tokens(self, request: Request, token_ids: list[int], now: float) -> Iterator[Event]:
-        for index, token_id in enumerate(token_ids):
+    def _book_tokens(
+        self, request: Request, token_ids: list[int], logprobs: list[TokenLogprob | None], now: float
+    ) -> Iterator[Event]:
+        for index, (token_id, logprob) in enumerate(zip(token_ids, logprobs, strict=False)):
             request.meter.accepted_tokens += index > 0
-            yield self._book_token(request, token_id, now)
+            yield self._book_token(request, token_id, logprob, now)
             if request.finish_reason is not None:
                 return
 
@@ -135,29 +157,30 @@ class Engine:
                 left = sequence.max_output_tokens - sequence.num_output_tokens - 1
                 sequence.draft_ids += request.lookup.draft(min(self.draft_tokens, left))
 
-    def _book_token(self, request: Request, token_id: int, now: float) -> Event:
+    def _book_token(self, request: Request, token_id: int, logprob: TokenLogprob | None, now: float) -> Event:
         sequence, meter = request.sequence, request.meter
         if meter.first_token is None:
             meter.first_token = now
         sequence.token_ids.append(token_id)
         request.output_ids.append(token_id)
+        if logprob is not None:
+            request.logprobs.append(logprob)
         text, reason = self._text_and_end(request, token_id)
         request.text += text
         if reason is not None:
             self._finish(request, reason, now)
-        return Event(request.request_id, sequence.num_computed_tokens, token_id, text, reason)
+        return Event(request.request_id, sequence.num_computed_tokens, token_id, text, reason, logprob)
 
     def _text_and_end(self, request: Request, token_id: int) -> tuple[str, FinishReason | None]:
-        params, decoder, tokenizer = request.sampling.params, request.decoder, self.model.tokenizer
-        ends = set(params.stop_token_ids)
-        if tokenizer is not None and not params.ignore_eos:
-            ends |= tokenizer.stop_token_ids
-        if token_id in ends:
+        sampling, decoder = request.sampling, request.decoder
+        if token_id in sampling.end_ids:
             return (decoder.finish() if decoder else ""), FinishReason.STOP
-        text = decoder.push(token_id) if decoder else ""
+        text = decoder.push(token_id, sampling.may_stop) if decoder else ""
         if decoder is not None and decoder.stopped is not None:
             return text, FinishReason.STOP
-        if request.sequence.num_output_tokens >= params.max_tokens:
+        if sampling.grammar_ended:
+            return text + (decoder.finish() if decoder else ""), FinishReason.STOP
+        if request.sequence.num_output_tokens >= sampling.params.max_tokens:
             return text + (decoder.finish() if decoder else ""), FinishReason.LENGTH
         return text, None
 
@@ -168,12 +191,22 @@ class Engine:
         # The caller holds the request; an engine that runs for weeks must not.
         del self.requests[request.request_id]
 
+    def _tell_what_was_cached(self, request: Request) -> None:
+        """Notes what of its prompt was found in the cache, and why no more of it."""
+        sequence = request.sequence
+        request.num_cached_tokens = sequence.num_cached_tokens
+        if sequence.num_cached_tokens:
+            request.cached_tokens_by_tier["device"] = sequence.num_cached_tokens
+        if isinstance(self.cache, SharedCache):
+            request.miss = explain_miss(self.cache, sequence.token_ids[: sequence.num_prompt_tokens], sequence.salt)
+
     def _measure(self, step: Step, began: float, now: float) -> None:
         """Splits the step's time over its chunks by tokens; a chunk of one new token behind a context is decode."""
         for chunk in step.chunks:
             meter = self.requests[chunk.sequence.sequence_id].meter
             if meter.first_scheduled is None:
                 meter.first_scheduled = began
+                self._tell_what_was_cached(self.requests[chunk.sequence.sequence_id])
             meter.steps.append((chunk.start, chunk.num_tokens))
             meter.drafted_tokens += chunk.num_drafts
             held = self.cache.held_bytes_of(chunk.sequence.sequence_id)

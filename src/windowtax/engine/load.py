@@ -5,17 +5,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from blake3 import blake3
 
 from windowtax.base.errors import BadInput, UnsupportedModel
 from windowtax.catalog.family import Family
 from windowtax.catalog.read import config_family, gguf_family, read_config, read_gguf_file, read_json
 from windowtax.catalog.weight_names import WeightSource
+from windowtax.engine.backend import TORCH, Backend, choose_backend, weight_format
 from windowtax.engine.checkpoint import Checkpoint, GgufFile, ModelWeights, SafetensorsFolder
 from windowtax.engine.tokenizer import Tokenizer, load_tokenizer
 from windowtax.nn.decoder import Decoder
+from windowtax.nn.recorded.decoder import RecordedDecoder, plan_matrices
 from windowtax.ops.dtypes import TORCH_DTYPES
+from windowtax.spec.dtypes import cache_dtype
 from windowtax.spec.model import ModelSpec
-from windowtax.spec.override import with_rope
+from windowtax.spec.override import with_attention, with_rope
+
+
+_SAMPLE_BYTES = 4 << 20
+"""Of each end of a file of weights, for its identity: the header and some tensors."""
 
 
 @dataclass(frozen=True)
@@ -23,15 +31,30 @@ class LoadedModel:
     """A model in memory. tokenizer: None where the folder holds none (tests run on token ids)."""
 
     spec: ModelSpec
-    decoder: Decoder
+    decoder: Decoder | RecordedDecoder
     tokenizer: Tokenizer | None
     dtype: str
     device: torch.device
 
+    backend: Backend = TORCH
+    identity: bytes = b""
+
+    def fingerprint(self, cache_dtype_name: str) -> bytes:
+        """Of everything that cached bytes depend on beside the tokens: weights, levers, dtypes, and who computed."""
+        parts = (self.dtype, cache_dtype_name, self.backend.weights, self.backend.name)
+        return blake3(b"\0".join([self.identity, *(part.encode() for part in parts)])).digest(16)
+
     @property
     def weight_bytes(self) -> int:
-        """Bytes of the weights as they are computed with, from the declared shapes."""
+        """Bytes of the weights as they are computed with."""
+        if isinstance(self.decoder, RecordedDecoder):
+            return self.decoder.weight_bytes
         return weight_bytes(self.spec, self.dtype)
+
+    @property
+    def step_weight_bytes(self) -> int | None:
+        """Bytes of weights that every step reads, where they are packed; None: as the spec and the dtype say."""
+        return self.decoder.step_weight_bytes if isinstance(self.decoder, RecordedDecoder) else None
 
 
 @dataclass(frozen=True)
@@ -44,23 +67,42 @@ class ModelFiles:
     checkpoint: Checkpoint
     dtype: str
     device: torch.device
+    identity: bytes = b""
+
+    def weight_bytes(self, backend: Backend = TORCH) -> int:
+        """Bytes that the weights will take."""
+        if backend.native is None:
+            return weight_bytes(self.spec, self.dtype)
+        choose = weight_format(backend.weights, self.dtype)
+        return sum(plan.num_bytes for plan in plan_matrices(self.spec, self._weights, choose))
 
     @property
-    def weight_bytes(self) -> int:
-        """Bytes that the weights will take."""
-        return weight_bytes(self.spec, self.dtype)
+    def _weights(self) -> ModelWeights:
+        return ModelWeights(self.spec, self.sources, self.checkpoint, TORCH_DTYPES[self.dtype], self.device)
 
-    def load(self) -> LoadedModel:
+    def load(self, backend: Backend = TORCH) -> LoadedModel:
         """Reads the weights. Raises BadInput where they do not belong to the config."""
-        weights = ModelWeights(self.spec, self.sources, self.checkpoint, TORCH_DTYPES[self.dtype], self.device)
-        return LoadedModel(self.spec, Decoder(self.spec, weights.take), self.tokenizer, self.dtype, self.device)
+        weights = self._weights
+        if backend.native is None:
+            decoder = Decoder(self.spec, weights.take)
+        else:
+            choose = weight_format(backend.weights, self.dtype)
+            decoder = RecordedDecoder(self.spec, weights, choose, backend.native, backend.num_threads)
+        return LoadedModel(self.spec, decoder, self.tokenizer, self.dtype, self.device, backend, self.identity)
+
+    def backend(self, cache_dtype_name: str, weights: str) -> Backend:
+        """Who will compute with a cache of that dtype. Raises BadInput (see choose_backend)."""
+        layout = self.spec.layout(cache_dtype(cache_dtype_name))
+        return choose_backend(self.spec, layout, dtype=self.dtype, device=self.device, weights=weights)
 
 
-def open_files(path: Path, *, dtype: str = "bf16", rope: str | None = None, device: str = "cpu") -> ModelFiles:
+def open_files(
+    path: Path, *, dtype: str = "bf16", rope: str | None = None, attention: str | None = None, device: str = "cpu"
+) -> ModelFiles:
     """Opens a .gguf file, or a folder with config.json and safetensors.
 
-    dtype: fp32, bf16 or fp16, what is computed with. rope: a RoPE override as on the command line ("yarn:4").
-    Raises BadInput or UnsupportedModel.
+    dtype: fp32, bf16 or fp16, what is computed with. rope, attention: overrides as on the command line ("yarn:4",
+    "full=sinks:4+window:4096"). Raises BadInput or UnsupportedModel.
     """
     if dtype not in TORCH_DTYPES:
         raise BadInput(f"The engine does not compute in {dtype!r}.", f"Use {', '.join(TORCH_DTYPES)}.")
@@ -75,12 +117,31 @@ def open_files(path: Path, *, dtype: str = "bf16", rope: str | None = None, devi
     )
     if rope is not None:
         spec = with_rope(spec, rope)
-    return ModelFiles(spec, _tokenizer(path), sources, checkpoint, dtype, torch.device(device))
+    if attention is not None:
+        spec = with_attention(spec, attention)
+    identity = identity_of(path, rope, attention)
+    return ModelFiles(spec, _tokenizer(path), sources, checkpoint, dtype, torch.device(device), identity)
 
 
-def load_model(path: Path, *, dtype: str = "bf16", rope: str | None = None, device: str = "cpu") -> LoadedModel:
+def load_model(
+    path: Path, *, dtype: str = "bf16", rope: str | None = None, attention: str | None = None, device: str = "cpu"
+) -> LoadedModel:
     """`open_files` and `load` in one."""
-    return open_files(path, dtype=dtype, rope=rope, device=device).load()
+    return open_files(path, dtype=dtype, rope=rope, attention=attention, device=device).load()
+
+
+def identity_of(path: Path, *levers: str | None) -> bytes:
+    """A name for weights and levers: over the size, the head and the tail of every file of weights, and the config."""
+    hashed = blake3()
+    files = [path] if path.is_file() else sorted([*path.glob("*.safetensors"), path / "config.json"])
+    for file in files:
+        size = file.stat().st_size
+        with open(file, "rb") as stream:
+            hashed.update(f"{file.name} {size} ".encode() + stream.read(_SAMPLE_BYTES))
+            stream.seek(max(0, size - _SAMPLE_BYTES))
+            hashed.update(stream.read(_SAMPLE_BYTES))
+    hashed.update(repr(levers).encode())
+    return hashed.digest(16)
 
 
 def weight_bytes(spec: ModelSpec, dtype: str) -> int:

@@ -47,3 +47,25 @@ def admit_pool(layout: CacheLayout, context_tokens: int, step_tokens: int, free:
         f"free for it; the most that fits is {fits:,} tokens.",
         "Shorten the text, keep the cache in fewer bits, or take a model that stores less (windowtax compare).",
     )
+
+
+def shared_pool(
+    layout: CacheLayout, context_tokens: int, step_tokens: int, max_sequences: int, pool_bytes: int
+) -> tuple[int, ...]:
+    """Blocks per group of a pool that many sequences share, in at most so many bytes.
+
+    What a sequence holds however long it is (windows, states) is there for each of max_sequences, or for as many as half
+    of the pool holds; the rest goes to what grows, evenly by tokens. Raises DoesNotFit where not even one window of
+    context_tokens has room.
+    """
+    one = admit_pool(layout, context_tokens, step_tokens, pool_bytes)
+    growing = [group.cache.grows and not group.cache.is_state for group in layout.groups]
+    # A block more of each window: what a later sequence that goes on from the last whole block still reads.
+    fixed = [0 if grows else count + 1 for grows, count in zip(growing, one, strict=True)]
+    fixed_bytes = layout.pool_bytes(fixed)
+    sequences = max_sequences if not fixed_bytes else max(1, min(max_sequences, pool_bytes // 2 // fixed_bytes))
+    left = pool_bytes - sequences * fixed_bytes
+    row_bytes = sum(layout.block_bytes(group) for group, grows in enumerate(growing) if grows)
+    rows = left // row_bytes if row_bytes else 0
+    blocks = [max(rows, count) if grows else sequences * count for grows, count in zip(growing, fixed, strict=True)]
+    return tuple(max(have, count) for have, count in zip(blocks, one, strict=True))

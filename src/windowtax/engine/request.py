@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from windowtax.cache.miss import Miss
 from windowtax.engine.detokenize import StreamDecoder
+from windowtax.engine.logprobs import TokenLogprob
 from windowtax.engine.sampler import SamplingState
 from windowtax.engine.speculate import PromptLookup
 from windowtax.schedule.sequence import Sequence
@@ -56,7 +58,13 @@ class Meter:
 
 @dataclass
 class Request:
-    """A sequence with its sampling, its text so far and its meter."""
+    """A sequence with its sampling, its text so far and its meter.
+
+    logprobs: of the output tokens, prompt_logprobs: of the prompt's, of which the first has none; both empty unless the
+    request wants them.
+    num_cached_tokens: of the prompt, found in the cache and not computed; cached_tokens_by_tier: the same by where they
+    were found (device, host, disk). miss: why no more of it was; None where prefixes are not kept.
+    """
 
     request_id: str
     sequence: Sequence
@@ -67,14 +75,23 @@ class Request:
     text: str = ""
     finish_reason: FinishReason | None = None
     output_ids: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
+    prompt_logprobs: list[TokenLogprob | None] = field(default_factory=list[TokenLogprob | None])
+    num_cached_tokens: int = 0
+    cached_tokens_by_tier: dict[str, int] = field(default_factory=dict)
+    miss: Miss | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """News of one request after a step. text: what can be shown of it now. token_id: the token sampled, if any."""
+    """News of one request after a step. text: what can be shown of it now. token_id: the token sampled, if any.
+
+    logprob: of that token, where the request wants it.
+    """
 
     request_id: str
     num_computed_tokens: int
     token_id: int | None = None
     text: str = ""
     finish_reason: FinishReason | None = None
+    logprob: TokenLogprob | None = None

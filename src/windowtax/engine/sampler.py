@@ -1,130 +1,177 @@
-"""Logits -> the next token of each request. B requests, V tokens of the vocabulary."""
+"""Logits -> the next token of each request. B requests, V tokens of the vocabulary.
 
-from collections.abc import Sequence
+The work is done in numpy on the host: for a row or two, its calls cost less than torch's, and its argmax is vectorised.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from windowtax.base.errors import WindowtaxError
+from windowtax.engine.candidates import Row, candidates, pick
+from windowtax.engine.grammar import Follower
 from windowtax.engine.sampling import SamplingParams
 
-_FIRST_CANDIDATES = 256
+# Large, but finite: where a grammar leaves nothing but an end token, that one is taken after all.
+_BANNED = 1e30
 
 
 @dataclass(eq=False)
 class SamplingState:
-    """One request as the sampler sees it. token_ids: the prompt and the answer so far; the live list, only read here.
+    """One request as the sampler sees it. token_ids: the prompt, and later the answer; the live list, only read here.
 
-    Each request draws from a generator of its own, once per token, so its tokens depend on its seed and its logits
-    and on nothing else in the batch.
+    end_ids: tokens that end the answer. Each request draws from a generator of its own, once per token, so its tokens
+    depend on its seed and its logits and on nothing else in the batch.
     """
 
     params: SamplingParams
     token_ids: Sequence[int]
-    _generator: torch.Generator | None = field(default=None, repr=False)
-    _seen: Tensor | None = field(default=None, repr=False)
-    _num_seen: int = field(default=0, repr=False)
+    end_ids: frozenset[int] = frozenset()
+    _num_prompt_tokens: int = field(init=False)
+    _generator: np.random.Generator | None = field(default=None, init=False, repr=False)
+    _seen: NDArray[np.bool_] | None = field(default=None, init=False, repr=False)
+    _shift: Row | None = field(default=None, init=False, repr=False)
+    _counts: Counter[int] = field(default_factory=Counter[int], init=False, repr=False)
+    _num_seen: int = field(default=0, init=False, repr=False)
+    _follower: Follower | None = field(default=None, init=False, repr=False)
+    _num_followed: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._num_prompt_tokens = self._num_followed = len(self.token_ids)
+        if self.params.grammar is not None:
+            self._follower = self.params.grammar.follow()
 
     def draw(self) -> float:
         """A number in [0, 1), the next one of this request."""
         if self._generator is None:
-            self._generator = torch.Generator()
-            if self.params.seed is None:
-                self._generator.seed()
-            else:
-                self._generator.manual_seed(self.params.seed)
-        return float(torch.rand((), generator=self._generator, dtype=torch.float64))
+            seed = self.params.seed
+            self._generator = np.random.default_rng(None if seed is None else seed % 2**64)
+        return float(self._generator.random())
 
-    def seen(self, vocab_size: int, device: torch.device) -> Tensor:
-        """[V] bool: which tokens the prompt and the answer hold. Only new ones are looked at."""
-        if self._seen is None:
-            self._seen = torch.zeros(vocab_size, dtype=torch.bool, device=device)
+    @property
+    def may_stop(self) -> bool:
+        """Whether the answer has as many tokens as it must have."""
+        return len(self.token_ids) - self._num_prompt_tokens >= self.params.min_tokens
+
+    @property
+    def grammar_ended(self) -> bool:
+        """Whether the answer is complete by its grammar, so that nothing may follow."""
+        follower = self.follower()
+        return follower is not None and follower.ended
+
+    def follower(self) -> Follower | None:
+        """Where the answer stands in its grammar, after all its tokens so far; None without a grammar."""
+        if self._follower is not None:
+            self._follower.advance(list(self.token_ids[self._num_followed :]))
+            self._num_followed = len(self.token_ids)
+        return self._follower
+
+    def edited(self, row: Row) -> Row:
+        """The row [V] with the request's penalties and biases; that same row where it has none."""
+        penalty = self.params.repetition_penalty
+        shifts = self._shifts
+        if penalty == 1 and not shifts:
+            return row
+        self._look_at_new_tokens(len(row))
+        edited = row.copy()
+        if self._seen is not None:
+            ids = np.flatnonzero(self._seen)
+            values = row[ids]
+            edited[ids] = np.where(values < 0, values * penalty, values / penalty)
+        if self._shift is not None:
+            edited += self._shift
+        return edited
+
+    @property
+    def _shifts(self) -> bool:
+        params = self.params
+        return bool(params.logit_bias or params.frequency_penalty or params.presence_penalty or params.min_tokens)
+
+    def _look_at_new_tokens(self, vocab_size: int) -> None:
+        """Brings what is known per token up to date; only tokens that are new since the last time are looked at."""
+        if self._shifts and self._shift is None:
+            self._shift = np.zeros(vocab_size, dtype=np.float32)
+            self._set_shifts([*(self.params.logit_bias or ()), *self._ends_below(vocab_size)])
+        if self.params.repetition_penalty != 1 and self._seen is None:
+            self._seen = np.zeros(vocab_size, dtype=np.bool_)
         fresh = self.token_ids[self._num_seen :]
-        if fresh:
-            self._seen[torch.tensor(fresh, device=device)] = True
-            self._num_seen = len(self.token_ids)
-        return self._seen
+        if self._seen is not None:
+            self._seen[fresh] = True
+        if self._shift is not None:
+            answer = self.token_ids[max(self._num_seen, self._num_prompt_tokens) :]
+            self._counts.update(answer)
+            self._set_shifts(answer)
+            if self.params.min_tokens and self.may_stop:
+                self._set_shifts(self._ends_below(vocab_size))
+        self._num_seen = len(self.token_ids)
+
+    def _ends_below(self, vocab_size: int) -> list[int]:
+        return [token_id for token_id in self.end_ids if token_id < vocab_size]
+
+    def _set_shifts(self, token_ids: Iterable[int]) -> None:
+        """What is added to these tokens' logits. OpenAI: bias - count * frequency_penalty - (count > 0) * presence_penalty
+        (platform.openai.com/docs/guides/text-generation, "Frequency and presence penalties")."""
+        assert self._shift is not None
+        params, bias = self.params, self.params.logit_bias or {}
+        for token_id in token_ids:
+            count = self._counts[token_id]
+            shift = bias.get(token_id, 0.0) - count * params.frequency_penalty - (count > 0) * params.presence_penalty
+            banned = token_id in self.end_ids and not self.may_stop
+            self._shift[token_id] = shift - _BANNED if banned else shift
 
 
 class Sampler:
-    """Chooses tokens: penalty, temperature, top-k, top-p, min-p, in transformers' order; then one draw."""
+    """Chooses tokens: penalties and biases, grammar, temperature, top-k, top-p, min-p; then one draw."""
 
     def sample(self, logits: Tensor, requests: Sequence[SamplingState]) -> list[int]:
         """The next token of each request, from logits [B, V] float32, which stay as they are.
 
-        Without temperature: the largest logit, of equals the lowest id. Raises WindowtaxError for logits that are NaN.
+        Without temperature: the largest logit, of equals the lowest id. Raises WindowtaxError for logits that are NaN,
+        and where an answer cannot go on in its grammar.
         """
-        rows = [self._penalised(row, request) for row, request in zip(logits, requests, strict=True)]
-        if any(request.params.repetition_penalty != 1 for request in requests):
-            logits = torch.stack(rows)
-        largest, likeliest = logits.max(dim=-1)
-        if bool(torch.isnan(largest).any()):
+        rows: NDArray[np.float32] = logits.numpy(force=True)
+        likeliest = rows.argmax(axis=-1)
+        # For numpy, NaN is larger than every number.
+        if np.isnan(rows[np.arange(len(rows)), likeliest]).any():
             raise WindowtaxError("The model computed logits that are not numbers (NaN).", "Check the weights.")
-        chosen = likeliest.tolist()
+        chosen: list[int] = likeliest.tolist()
         for index, request in enumerate(requests):
-            if not request.params.is_greedy:
-                ids, probabilities = candidates(rows[index], request.params)
-                chosen[index] = _pick(ids, probabilities, request.draw())
+            if not request.params.is_plain:
+                chosen[index] = _choose(rows[index], request)
         return chosen
 
-    def _penalised(self, row: Tensor, request: SamplingState) -> Tensor:
-        penalty = request.params.repetition_penalty
-        if penalty == 1:
-            return row
-        seen = request.seen(row.shape[0], row.device)
-        return torch.where(seen, torch.where(row < 0, row * penalty, row / penalty), row)
+
+def _choose(row: Row, request: SamplingState) -> int:
+    row = request.edited(row)
+    follower = request.follower()
+    if request.params.is_greedy:
+        likeliest = int(row.argmax())
+        # Most tokens that a model wants are allowed, and asking for one is cheaper than asking for all.
+        if follower is None or follower.allows(likeliest):
+            return likeliest
+    if follower is not None:
+        row = _masked(row, follower.allowed())
+        if request.params.is_greedy:
+            return int(row.argmax())
+    ids, weights = candidates(row, request.params)
+    place = pick(weights, request.draw())
+    return place if ids is None else int(ids[place])
 
 
-def candidates(row: Tensor, params: SamplingParams) -> tuple[Tensor, Tensor]:
-    """The tokens that top-k, top-p and min-p leave of a row [V], and their probabilities (float64, sum 1).
-
-    Both are [N]: by id, or with top-p by probability, of equals the lowest id first. temperature must be above 0.
-    """
-    # Shrinking first is what makes this fast: sorting 150,000 logits takes longer than a step of a small model.
-    ids = _shortlist(row, params)
-    weights = _weights(row, row[ids], params)
-    keep = torch.ones_like(weights, dtype=torch.bool)
-    if params.top_p < 1:
-        order = torch.sort(row[ids], descending=True, stable=True).indices
-        ids, weights = ids[order], weights[order]
-        total = weights.sum() if params.top_k > 0 else _weights(row, row, params).sum()
-        keep = (weights.cumsum(0) - weights) / total < params.top_p
-    if params.min_p > 0:
-        keep &= weights >= params.min_p * weights.max()
-    ids, weights = ids[keep], weights[keep]
-    return ids, weights / weights.sum()
-
-
-def _weights(row: Tensor, logits: Tensor, params: SamplingParams) -> Tensor:
-    """Probabilities of logits of that row, up to a factor: the likeliest token of the row has 1."""
-    return ((logits.double() - row.max().double()) / params.temperature).exp()
-
-
-def _shortlist(row: Tensor, params: SamplingParams) -> Tensor:
-    """Ids, ascending, of every token that may pass the filters (ties at the edge included)."""
-    vocab_size = row.shape[0]
-    if params.top_k > 0:
-        edge = torch.topk(row, min(params.top_k, vocab_size)).values[-1]
-    elif params.top_p < 1:
-        edge = _top_p_edge(row, params)
-    elif params.min_p > 0:
-        edge = row.max() + params.temperature * (torch.tensor(params.min_p, dtype=torch.float64).log() - 1e-3)
+def _masked(row: Row, allowed: NDArray[np.bool_]) -> Row:
+    """The row with -inf for tokens that are not allowed. Writes where there is less to write."""
+    num_allowed = int(np.count_nonzero(allowed))
+    if not num_allowed:
+        raise WindowtaxError("The grammar leaves no token to go on with.", "The model's vocabulary cannot spell it.")
+    if 2 * num_allowed < len(row):
+        masked = np.full_like(row, -np.inf)
+        ids = np.flatnonzero(allowed)
+        masked[ids] = row[ids]
     else:
-        edge = row.min()
-    return (row >= edge).nonzero().squeeze(-1)
-
-
-def _top_p_edge(row: Tensor, params: SamplingParams) -> Tensor:
-    wanted = params.top_p * _weights(row, row, params).sum()
-    count = min(_FIRST_CANDIDATES, row.shape[0])
-    while True:
-        values = torch.topk(row, count).values
-        if count == row.shape[0] or _weights(row, values, params).sum() > wanted:
-            return values[-1]
-        count = min(8 * count, row.shape[0])
-
-
-def _pick(ids: Tensor, probabilities: Tensor, uniform: float) -> int:
-    place = int(torch.searchsorted(probabilities.cumsum(0), uniform, right=True))
-    return int(ids[min(place, len(ids) - 1)])
+        masked = row.copy()
+        masked[np.flatnonzero(~allowed)] = -np.inf
+    return masked

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from windowtax.base.errors import DoesNotFit
 from windowtax.base.units import format_bytes, format_exact_bytes
 from windowtax.cache.manager import CacheManager
+from windowtax.cache.shared import SharedCache
 from windowtax.engine.engine import Engine
 from windowtax.engine.load import LoadedModel, ModelFiles
-from windowtax.engine.memory import RESERVE_BYTES, admit_pool, free_bytes
+from windowtax.engine.memory import RESERVE_BYTES, admit_pool, free_bytes, shared_pool
 from windowtax.schedule.scheduler import DEFAULT_STEP_TOKENS, SchedulerConfig
 from windowtax.spec.cache import CacheLayout
 from windowtax.spec.dtypes import cache_dtype
@@ -17,28 +18,32 @@ from windowtax.store.kv import refuse_unstorable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """How an engine runs. cache_dtype: a cache dtype's name. step_tokens: the longest prefill chunk.
+    """How an engine runs. cache_dtype: as `spec.dtypes.cache_dtype` reads it. step_tokens: the longest prefill chunk.
 
     limit_bytes: the most that the KV pool may take; None for what the machine has free. draft_tokens: the most tokens
-    that prompt lookup guesses ahead; 0 for none.
+    that prompt lookup guesses ahead; 0 for none. weights: in what bits they are kept (engine.backend.WEIGHTS).
     """
 
     cache_dtype: str = "bf16"
     step_tokens: int = DEFAULT_STEP_TOKENS
     limit_bytes: int | None = None
     draft_tokens: int = 0
+    weights: str = "stored"
 
 
 def admit(files: ModelFiles, context_tokens: int, options: EngineOptions) -> None:
     """Raises DoesNotFit, with the sum, where weights and one window of that length do not fit: before any is read."""
     free = max(0, free_bytes(files.device) - RESERVE_BYTES)
-    if files.weight_bytes > free:
+    backend = files.backend(options.cache_dtype, options.weights)
+    weight_bytes = files.weight_bytes(backend)
+    if weight_bytes > free:
         raise DoesNotFit(
-            f"The weights of {files.spec.name} take {format_exact_bytes(files.weight_bytes)} in {files.dtype}; "
+            f"The weights of {files.spec.name} take {format_exact_bytes(weight_bytes)}, kept {backend.weights_text}; "
             f"{format_bytes(free)} are free.",
-            "Close other programs, or take a smaller model (windowtax models list).",
+            "Close other programs, keep the weights in fewer bits (--weights int8 or int4), or take a smaller model "
+            "(windowtax models list).",
         )
-    _blocks(files.spec, context_tokens, options, free - files.weight_bytes)
+    _blocks(files.spec, context_tokens, options, free - weight_bytes)
 
 
 def open_engine(model: LoadedModel, context_tokens: int, options: EngineOptions) -> Engine:
@@ -57,3 +62,35 @@ def _blocks(
     if options.limit_bytes is not None:
         free = min(free, options.limit_bytes)
     return layout, admit_pool(layout, context_tokens, options.step_tokens, free)
+
+
+def open_shared_engine(
+    model: LoadedModel,
+    context_tokens: int,
+    options: EngineOptions,
+    *,
+    max_sequences: int = 64,
+    policy: str = "lru",
+) -> Engine:
+    """An engine for many requests at once: prefixes are kept and shared, and prompts share the steps.
+
+    options.limit_bytes: of the pool; half of what is free where None. max_sequences: running at once. policy: which
+    unused blocks go first (cache/eviction). Raises DoesNotFit, with the sum, where one window does not fit.
+    """
+    layout = model.spec.layout(cache_dtype(options.cache_dtype))
+    refuse_unstorable(layout)
+    free = max(0, free_bytes(model.device) - RESERVE_BYTES)
+    pool_bytes = free // 2 if options.limit_bytes is None else min(options.limit_bytes, free)
+    blocks = shared_pool(layout, context_tokens, options.step_tokens, max_sequences, pool_bytes)
+    config = SchedulerConfig(max_step_tokens=options.step_tokens, max_sequences=max_sequences, share_prefill=True)
+    cache = SharedCache(layout, blocks, fingerprint=model.fingerprint(options.cache_dtype), policy=policy)
+    return Engine(model, cache, config, context_tokens, draft_tokens=options.draft_tokens)
+
+
+def longest_window(model: LoadedModel, options: EngineOptions) -> int:
+    """The longest context that the memory holds for one sequence: the model's own window, or less."""
+    layout = model.spec.layout(cache_dtype(options.cache_dtype))
+    free = max(0, free_bytes(model.device) - RESERVE_BYTES)
+    pool_bytes = free // 2 if options.limit_bytes is None else min(options.limit_bytes, free)
+    longest = layout.longest_admitted(pool_bytes, options.step_tokens)
+    return model.spec.max_context_tokens if longest is None else min(longest, model.spec.max_context_tokens)

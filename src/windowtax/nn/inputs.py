@@ -8,7 +8,8 @@ from torch import Tensor
 
 from windowtax.ops.elementwise import rope_angles
 from windowtax.spec.rope.base import Rope, RopeTable
-from windowtax.store.kv import Extent, KVStore
+from windowtax.store.extent import Extent
+from windowtax.store.kv import KVStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,7 @@ class SequenceRows:
     """One sequence's part of the step: rows `rows` of the batch hold its tokens from position `start` on.
 
     context_tokens: the longest that the sequence can become; scalings that depend on the length are made for it, so
-    its tokens do not depend on what else the engine serves. extents: per layer group, where its held tokens lie, the
+    its tokens do not depend on what else the engine serves. extents: per layer group, where its held rows lie, the
     ones of this step included.
     """
 
@@ -30,16 +31,23 @@ class SequenceRows:
         """Tokens of this sequence in the step."""
         return self.rows.stop - self.rows.start
 
+    @property
+    def end(self) -> int:
+        """Past-the-last position."""
+        return self.start + self.num_tokens
+
 
 @dataclass
 class StepInputs:
     """T tokens of several sequences, one after the other.
 
-    token_ids, positions [T]; slots: per group, the pool slots [T] to write; sampled_rows: whose logits are wanted.
+    token_ids, positions [T]; sampled_rows: whose logits are wanted. kept, slots: per group of rows of tokens, which of
+    the T tokens are kept there (None: all), and the pool slots of those; groups of other rows have no slots.
     """
 
     token_ids: Tensor
     positions: Tensor
+    kept: tuple[Tensor | None, ...]
     slots: tuple[Tensor, ...]
     sequences: tuple[SequenceRows, ...]
     sampled_rows: Tensor

@@ -26,7 +26,7 @@ def attend(
     t reads keys up to S - T + t. window: and only the last `window` of those. Returns out [T, H, Dv] in q's dtype and
     the log-sum-exp [T, H] in float32.
     """
-    if not _fused_kernel_fits(q, v, softcap):
+    if not fused_kernel_fits(q, v, softcap):
         return tiled_attention(q, k, v, scale=scale, causal=causal, window=window, softcap=softcap)
     num_queries, num_keys = q.shape[0], k.shape[0]
     if causal and num_queries == 1:
@@ -34,8 +34,8 @@ def attend(
         k, v = (x[-window:] if window is not None else x for x in (k, v))
         return _one_query(q, k, v, scale)
     if not causal or (num_queries == num_keys and (window is None or num_keys <= window)):
-        return _fused(q, k, v, scale, causal, None)
-    return _fused(q, k, v, scale, False, band_mask(num_queries, num_keys, window, q.dtype, q.device))
+        return fused(q, k, v, scale, causal, None)
+    return fused(q, k, v, scale, False, band_mask(num_queries, num_keys, window, q.dtype, q.device))
 
 
 def merge(parts: list[tuple[Tensor, Tensor]]) -> Tensor:
@@ -59,7 +59,8 @@ def band_mask(num_queries: int, num_keys: int, window: int | None, dtype: torch.
     return torch.zeros(num_queries, num_keys, dtype=dtype, device=device).masked_fill_(hidden, float("-inf"))
 
 
-def _fused_kernel_fits(q: Tensor, v: Tensor, softcap: float | None) -> bool:
+def fused_kernel_fits(q: Tensor, v: Tensor, softcap: float | None) -> bool:
+    """Whether `fused` computes this."""
     return q.device.type == "cpu" and softcap is None and q.shape[-1] == v.shape[-1]
 
 
@@ -67,13 +68,18 @@ def _one_query(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, T
     """The query heads of one KV head become rows of one small matrix, so each key is read once for all of them."""
     num_kv_heads = k.shape[1]
     rows = q.view(num_kv_heads, -1, q.shape[-1]).transpose(0, 1)
-    out, lse = _fused(rows, k, v, scale, False, None)
+    out, lse = fused(rows, k, v, scale, False, None)
     return out.transpose(0, 1).reshape(1, q.shape[1], -1), lse.transpose(0, 1).reshape(1, -1)
 
 
-def _fused(q: Tensor, k: Tensor, v: Tensor, scale: float, causal: bool, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """torch's flash attention for CPUs, below scaled_dot_product_attention because that hides the log-sum-exp."""
+def fused(q: Tensor, k: Tensor, v: Tensor, scale: float, causal: bool, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """torch's flash attention for CPUs, below scaled_dot_product_attention because that hides the log-sum-exp.
+
+    mask: what is added to the scores, [T, S] or [H, T, S], in q's dtype.
+    """
     kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     q4, k4, v4 = (x.transpose(0, 1)[None] for x in (q, k, v))
-    out, lse = kernel(q4, k4, v4, 0.0, causal, attn_mask=mask if mask is None else mask[None, None], scale=scale)
+    if mask is not None:
+        mask = mask.view(1, -1, *mask.shape[-2:])
+    out, lse = kernel(q4, k4, v4, 0.0, causal, attn_mask=mask, scale=scale)
     return out[0].transpose(0, 1), lse[0].transpose(0, 1)

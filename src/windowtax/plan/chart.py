@@ -1,20 +1,20 @@
 """The sweep as a picture: four panels by altair, written as SVG, PNG or self-contained HTML without any network."""
 
 from collections.abc import Callable
-from math import ceil, floor, log10
 from pathlib import Path
 from typing import Any
 
 from windowtax.base.errors import BadInput
-from windowtax.base.units import GIB, KIB, MIB
+from windowtax.base.units import GIB
+from windowtax.plan.axes import named, short_figure, short_tokens, steps_125
 from windowtax.plan.plan import Plan
 
 FORMATS = (".svg", ".png", ".html")
 
 _PANEL_WIDTH, _PANEL_HEIGHT = 380, 240
 _MOST_TICKS = 12
-_DECADES_WITH_STEPS = 2
-_ROOM_BELOW = 1.3
+_ROOM_BELOW = 1.6
+"""The numbers of accelerators stand below their points."""
 _NAME_PLACES: dict[str, dict[str, Any]] = {
     "start": {"align": "left", "dx": 6, "dy": -9},
     "end": {"align": "left", "dx": 8, "dy": 0},
@@ -85,7 +85,8 @@ def _panel(rows: list[dict[str, Any]], title: str, unit: str, plans: tuple[Plan,
     contexts = [plan.workload.context_tokens for plan in plans]
     shown = contexts[:: -(-len(contexts) // _MOST_TICKS)]
     series = list(dict.fromkeys(row["series"] for row in rows))
-    values = _steps_125([row["value"] for row in rows])
+    values = [row["value"] for row in rows]
+    ends, ticks = steps_125([*values, *(value / _ROOM_BELOW for value in values)])
     lines = (
         altair.Chart(altair.Data(values=rows))
         .mark_line(point=altair.OverlayMarkDef(size=36), strokeWidth=2)
@@ -94,13 +95,18 @@ def _panel(rows: list[dict[str, Any]], title: str, unit: str, plans: tuple[Plan,
                 "tokens:Q",
                 title="context, tokens",
                 scale=altair.Scale(type="log", base=2, nice=False, domain=[contexts[0], contexts[-1]]),
-                axis=altair.Axis(values=shown, labelExpr=_token_labels(shown), labelAngle=0, labelFlush=False),
+                axis=altair.Axis(
+                    values=shown,
+                    labelExpr=named({tokens: short_tokens(tokens) for tokens in shown}),
+                    labelAngle=0,
+                    labelFlush=False,
+                ),
             ),
             y=altair.Y(
                 "value:Q",
                 title=unit,
-                scale=altair.Scale(type="log", nice=False, domain=[values[0], values[-1]]),
-                axis=altair.Axis(values=values, format="~g"),
+                scale=altair.Scale(type="log", nice=False, domain=ends),
+                axis=altair.Axis(values=ticks, labelExpr=named({tick: short_figure(tick) for tick in ticks})),
             ),
             color=altair.Color(
                 "series:N", legend=None, scale=altair.Scale(domain=series, range=_COLOURS[: len(series)])
@@ -118,31 +124,6 @@ def _panel(rows: list[dict[str, Any]], title: str, unit: str, plans: tuple[Plan,
     return altair.layer(lines, *texts, counts).properties(title=title, width=_PANEL_WIDTH, height=_PANEL_HEIGHT)
 
 
-def _steps_125(values: list[float]) -> list[float]:
-    """Ticks at 1, 2 and 5 times powers of ten around all values; only powers of ten where they span much."""
-    if not values:
-        return [1.0, 10.0]
-    first, last = floor(log10(min(values))), ceil(log10(max(values)))
-    fine = last - first <= _DECADES_WITH_STEPS
-    steps = [step * 10.0**power for power in range(first, last + 1) for step in ((1, 2, 5) if fine else (1,))]
-    low = max((step for step in steps if step * _ROOM_BELOW <= min(values)), default=steps[0] / 10)
-    high = min((step for step in steps if step > max(values)), default=steps[-1] * 10)
-    return [low, *(step for step in steps if low < step < high), high]
-
-
-def _token_labels(ticks: list[int]) -> str:
-    """A Vega expression that writes each tick as people do: 4K, 128K, 1M."""
-    cases = [f"datum.value == {tick} ? '{_short(tick)}'" for tick in ticks]
-    return " : ".join([*cases, "''"])
-
-
-def _short(tokens: int) -> str:
-    for unit, name in ((MIB, "M"), (KIB, "K")):
-        if tokens >= unit and tokens % unit == 0:
-            return f"{tokens // unit}{name}"
-    return f"{tokens:,}"
-
-
 def _memory_rows(plans: tuple[Plan, ...]) -> list[dict[str, Any]]:
     users = plans[0].workload.users
     series: dict[str, list[tuple[int, float]]] = {"cache, 1 user": [], "weights": []}
@@ -154,8 +135,8 @@ def _memory_rows(plans: tuple[Plan, ...]) -> list[dict[str, Any]]:
         for points, size in zip(series.values(), (cache, plan.weights.resident, cache * users), strict=False):
             points.append((tokens, size / GIB))
     places = ("end", "start", "end")
-    named = (_named(name, points, place) for (name, points), place in zip(series.items(), places, strict=False))
-    return [row for rows in named for row in rows]
+    found = (_named(name, points, place) for (name, points), place in zip(series.items(), places, strict=False))
+    return [row for rows in found for row in rows]
 
 
 def _rows(plans: tuple[Plan, ...], series: str, figure: Callable[[Plan], float | None]) -> list[dict[str, Any]]:
@@ -205,4 +186,4 @@ def _accelerators(plans: tuple[Plan, ...]) -> str:
         last[plan.fit.deployment.accelerators] = plan.workload.context_tokens
     if len(last) == 1:
         return str(next(iter(last)))
-    return ", ".join(f"{count:,} up to {_short(tokens)}" for count, tokens in last.items())
+    return ", ".join(f"{count:,} up to {short_tokens(tokens)}" for count, tokens in last.items())

@@ -50,7 +50,7 @@ def base_state(sizing: Sizing, chips: int | None) -> State:
     """
     if chips is not None:
         if chips < 1:
-            raise BadInput(f"{chips} accelerators make no machine.")
+            raise BadInput(f"{chips} accelerators make no machine.", "Give --gpus a whole number from 1.")
         return State.pooled(sizing, chips)
     count = 1
     while count <= _MOST_CHIPS:

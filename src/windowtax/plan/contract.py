@@ -1,7 +1,7 @@
 """Plan -> JSON and CSV. The keys are a contract: plan/reference.py documents each, and a test compares the two."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from windowtax.base.sourced import Sourced
 from windowtax.plan.equation import CLAIMED_CONTEXT_TOKENS, CLAIMED_SHARES
@@ -10,11 +10,19 @@ from windowtax.plan.knee import LoadPoint
 from windowtax.plan.plan import Plan
 from windowtax.spec.hardware import Hardware
 
+if TYPE_CHECKING:
+    from windowtax.plan.api_side import ApiSide
+
 SCHEMA_VERSION = 1
 
+_SHOWN_PERCENTILES = (50, 90, 99)
 
-def plan_json(plan: Plan) -> dict[str, Any]:
-    """The plan as plain JSON values. Bytes and tokens are integers, times are s, money is USD."""
+
+def plan_json(plan: Plan, api: "ApiSide | None" = None) -> dict[str, Any]:
+    """The plan as plain JSON values. Bytes and tokens are integers, times are s, money is USD.
+
+    api: the same calls at an API, where that was asked for.
+    """
     spec, workload = plan.spec, plan.workload
     return {
         "schema_version": SCHEMA_VERSION,
@@ -39,13 +47,14 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "load": _load(plan),
         "slo": _slo(plan),
         "cost": _cost(plan),
+        "api": api.as_json() if api else None,
         "warnings": list(plan.warnings),
     }
 
 
-def plan_row(plan: Plan) -> dict[str, str | int | float | bool]:
+def plan_row(plan: Plan, api: "ApiSide | None" = None) -> dict[str, str | int | float | bool]:
     """The plan as one row of a CSV: dotted keys, no lists; of sourced figures the value only, empty for null."""
-    return dict(_flat(plan_json(plan), ""))
+    return dict(_flat(plan_json(plan, api), ""))
 
 
 def _flat(value: object, path: str) -> list[tuple[str, str | int | float | bool]]:
@@ -105,9 +114,14 @@ def _hardware(hardware: Hardware) -> dict[str, Any]:
         "usable_memory": sourced_json(hardware.usable_memory),
         "read_bytes_per_s": sourced_json(hardware.read_bytes_per_s),
         "bandwidth_efficiency": sourced_json(hardware.bandwidth_efficiency),
+        "widening_efficiency": sourced_json(hardware.widening_efficiency),
+        "cache_efficiency": sourced_json(hardware.cache_efficiency),
+        "link_efficiency": sourced_json(hardware.link_efficiency),
         "peak_flops_per_s": {name: sourced_json(rate) for name, rate in hardware.peak_flops_per_s.items()},
         "compute_efficiency": {name: sourced_json(share) for name, share in hardware.compute_efficiency.items()},
         "layer_overhead_s": sourced_json(hardware.layer_overhead_s),
+        "expert_overhead_s": sourced_json(hardware.expert_overhead_s),
+        "all_reduce_s": sourced_json(hardware.all_reduce_s) if hardware.all_reduce_s else None,
         "accelerators_per_node": sourced_json(hardware.accelerators_per_node),
         "link_bytes_per_s": sourced_json(link) if link else None,
         "network_bytes_per_s": sourced_json(network) if network else None,
@@ -125,6 +139,7 @@ def _fit(plan: Plan) -> dict[str, Any]:
         "replicas": deployment.replicas,
         "ring": deployment.ring,
         "expert_parallel": deployment.expert_parallel,
+        "overlap": deployment.overlap,
         "nodes": fit.nodes,
         "kv_copies": fit.kv_copies,
         "users_per_group": plan.users_per_replica,
@@ -215,7 +230,7 @@ def _load(plan: Plan) -> dict[str, Any] | None:
         return None
     return {
         "most_in_flight": load.most_in_flight,
-        "now": _point(point),
+        "now": _point(point) | {f"ttft_p{percent}_s": point.ttft_within_s(percent) for percent in _SHOWN_PERCENTILES},
         "knee": _point(load.knee),
         "full": _point(load.at(load.most_in_flight)),
         "curve": [_point(at) for at in load.curve()],
@@ -237,6 +252,7 @@ def _slo(plan: Plan) -> dict[str, Any]:
     slo, promise = plan.slo, plan.promise
     return {
         "ttft_s": slo.ttft_s if slo else None,
+        "ttft_percent": slo.ttft_percent if slo else None,
         "tpot_s": slo.tpot_s if slo else None,
         "kept": None if slo is None else promise is not None,
         "most_users_per_replica": promise.users_per_replica if promise else None,

@@ -1,7 +1,8 @@
 """The core equation of article 5 with units, and the points where its terms cross (docs/equation.md).
 
-t_mem = (w N_read(B) + B L b) / (eta_BW BW), t_comp = B (2 N_active + F_attn(L)) / (eta_C C), B <= room / (L b). A step
-takes max(t_mem, t_comp) if reading and computing overlap perfectly, their sum if they do not, and a constant on top.
+t_mem = (w N_read(B) / eta_W + B L b / eta_KV) / BW, t_comp = B (2 N_active + F_attn(L)) / (eta_C C), and B <= room /
+(L b). A step takes max(t_mem, t_comp) if reading and computing overlap perfectly, their sum if they do not, and a
+constant on top.
 The article's form lacks the 2 FLOPs per parameter, the attention's FLOPs, the efficiencies, the constant, the experts
 that a batch touches, and the limit that memory puts on B.
 """
@@ -77,8 +78,8 @@ class Equation:
         """B* with what is really reached of both peaks."""
         hardware = self.rank.hardware
         element = hardware.compute_element(self.rank.scheme.compute)
-        share = hardware.compute_efficiency[element].value / hardware.bandwidth_efficiency.value
-        return self.sweet_spot_batch * share
+        reading = hardware.weight_bytes_per_s(self.rank.scheme.bits, element) / hardware.read_bytes_per_s.value
+        return self.sweet_spot_batch * hardware.compute_efficiency[element].value / reading
 
     @property
     def cache_passes_weights_tokens(self) -> int | None:
@@ -108,7 +109,7 @@ class Equation:
     def cache_time_share(self, context_tokens: int | None = None, batch: int | None = None) -> float:
         """Share of a decode step's time, its constant included, that goes to reading the cache."""
         tokens, users = context_tokens or self.context_tokens, batch or self.batch
-        cache_s = self._cache_bytes(tokens, users) / self.rank.hardware.achieved_bytes_per_s
+        cache_s = self._cache_bytes(tokens, users) / self.rank.hardware.cache_bytes_per_s
         return cache_s / self.rank.step_s(tokens, users)
 
     def batch_for_share(self, share: float, context_tokens: int) -> int | None:

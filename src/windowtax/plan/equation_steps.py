@@ -23,9 +23,9 @@ def _terms(equation: Equation) -> list[Step]:
     return [
         Step(
             "t_mem",
-            "(w N_read(B) + B L b) / (eta_BW BW)",
-            f"({rank.weights.read(batch):,.0f} + {batch:,} x {cache:,.0f}) B / "
-            f"{format_rate(hardware.achieved_bytes_per_s, 'B/s')}",
+            "(w N_read(B) / eta_W + B L b / eta_KV) / BW",
+            f"{rank.weights.read(batch):,.0f} B / {format_rate(rank.weight_bytes_per_s, 'B/s')} + {batch:,} x "
+            f"{cache:,.0f} B / {format_rate(hardware.cache_bytes_per_s, 'B/s')}",
             format_seconds(step.memory_s),
             DERIVED,
             f"of one rank; N_read(B): of routed experts those that B tokens touch; {_BOOK}",
@@ -105,7 +105,7 @@ def _claim(equation: Equation) -> Step:
     )
     return Step(
         f"cache's share of a step at {tokens:,}",
-        "B L b / (eta_BW BW) / T",
+        "B L b / (eta_KV BW) / T",
         f"B = 1: {equation.cache_time_share(tokens, 1):.0%}; {said}",
         f"{equation.cache_time_share(tokens):.0%} at B = {equation.batch:,}",
         DERIVED,

@@ -136,7 +136,9 @@ def _hardware_steps(plan: Plan) -> list[Step]:
         ("memory", format_exact_bytes(int(hardware.memory_bytes.value)), hardware.memory_bytes),
         ("usable share", f"{hardware.usable_memory.value:g}", hardware.usable_memory),
         ("bandwidth BW", format_rate(hardware.read_bytes_per_s.value, "B/s"), hardware.read_bytes_per_s),
-        ("its efficiency eta_BW", f"{hardware.bandwidth_efficiency.value:g}", hardware.bandwidth_efficiency),
+        ("reached on weights eta_W", f"{hardware.bandwidth_efficiency.value:g}", hardware.bandwidth_efficiency),
+        ("on weights widened on the way", f"{hardware.widening_efficiency.value:g}", hardware.widening_efficiency),
+        ("reached on the cache eta_KV", f"{hardware.cache_efficiency.value:g}", hardware.cache_efficiency),
         (
             f"compute C, {element}",
             format_rate(hardware.peak_flops_per_s[element].value, "FLOP/s"),
@@ -149,11 +151,26 @@ def _hardware_steps(plan: Plan) -> list[Step]:
         ),
         ("overhead per layer and step", format_seconds(hardware.layer_overhead_s.value), hardware.layer_overhead_s),
     ]
-    if hardware.link_bytes_per_s is not None and plan.fit.deployment.tensor_parallel > 1:
-        figures.append(("link", format_rate(hardware.link_bytes_per_s.value, "B/s"), hardware.link_bytes_per_s))
+    if any(weight.active < 1 for weight in plan.spec.weights()):
+        extra = hardware.expert_overhead_s
+        figures.append(("more where a layer has experts", format_seconds(extra.value), extra))
+    figures += _link_figures(plan)
     if hardware.usd_per_hour is not None:
         figures.append(("price", f"{format_usd(hardware.usd_per_hour.value)}/h", hardware.usd_per_hour))
     return [_figure_step(name, value, figure) for name, value, figure in figures]
+
+
+def _link_figures(plan: Plan) -> list[tuple[str, str, Sourced]]:
+    hardware, deployment = plan.hardware, plan.fit.deployment
+    if hardware.link_bytes_per_s is None or deployment.accelerators == deployment.replicas:
+        return []
+    figures = [
+        ("link", format_rate(hardware.link_bytes_per_s.value, "B/s"), hardware.link_bytes_per_s),
+        ("reached of links", f"{hardware.link_efficiency.value:g}", hardware.link_efficiency),
+    ]
+    if hardware.all_reduce_s is not None and deployment.tensor_parallel > 1:
+        figures.append(("latency of an all-reduce", format_seconds(hardware.all_reduce_s.value), hardware.all_reduce_s))
+    return figures
 
 
 def _figure_step(name: str, value: str, figure: Sourced) -> Step:
@@ -170,7 +187,7 @@ def _time_steps(plan: Plan) -> list[Step]:
     steps = [
         Step(
             "TTFT",
-            "max(bytes / (eta_BW BW), FLOPs / (eta_C C)) + link + overhead, per rank",
+            "max(bytes / (eta BW), FLOPs / (eta_C C)) + link + overhead, per rank",
             f"{computed:,} tokens: {ttft.bytes:,.0f} B in {format_seconds(ttft.memory_s)}; {ttft.flops:.3e} FLOP in "
             f"{format_seconds(ttft.compute_s)}{_rest(ttft)}",
             format_seconds(ttft.overlap_s),
@@ -179,9 +196,9 @@ def _time_steps(plan: Plan) -> list[Step]:
         ),
         Step(
             "TPOT",
-            "max((weights read + users x cache read) / (eta_BW BW), FLOPs / (eta_C C)) + link + overhead",
-            f"({plan.rank.weights.read(held):,.0f} + {held:,} x {cache:,.0f}) B / "
-            f"{format_rate(hardware.achieved_bytes_per_s, 'B/s')} = {format_seconds(tpot.memory_s)}; "
+            "max(weights read / (eta_W BW) + users x cache read / (eta_KV BW), FLOPs / (eta_C C)) + link + overhead",
+            f"{plan.rank.weights.read(held):,.0f} B / {format_rate(plan.rank.weight_bytes_per_s, 'B/s')} + {held:,} x "
+            f"{cache:,.0f} B / {format_rate(hardware.cache_bytes_per_s, 'B/s')} = {format_seconds(tpot.memory_s)}; "
             f"{tpot.flops:.3e} FLOP in {format_seconds(tpot.compute_s)}{_rest(tpot)}",
             format_seconds(tpot.overlap_s),
             DERIVED,

@@ -31,7 +31,8 @@ class Deployment:
     """How accelerators are arranged.
 
     ring: groups of ranks that each hold a part of every sequence. expert_parallel: ranks that share the routed experts;
-    where they are more than tensor_parallel, each `tensor_parallel` of them attend for their own share of the users.
+    where they are more than tensor_parallel x ring, so many of them attend for their own share of the users. overlap:
+    batches that take turns, so that one is computed while the other is sent to its experts; 1 or 2.
     """
 
     tensor_parallel: int
@@ -39,11 +40,12 @@ class Deployment:
     replicas: int = 1
     ring: int = 1
     expert_parallel: int = 1
+    overlap: int = 1
 
     @property
     def attention_groups(self) -> int:
         """Sets of ranks that attend for different users behind the same experts."""
-        return max(1, self.expert_parallel // self.tensor_parallel)
+        return max(1, self.expert_parallel // (self.tensor_parallel * self.ring))
 
     @property
     def accelerators(self) -> int:
@@ -151,7 +153,7 @@ class Sizing:
         """The budget of the fullest accelerator of a group with so many users."""
         usable, activations = self.hardware.usable_bytes, self._chunk_activation_bytes()
         logits = self.spec.vocab_size * _LOGIT_BYTES
-        groups = max(1, expert_parallel // tensor_parallel)
+        groups = max(1, expert_parallel // (tensor_parallel * ring))
         held = -(-users // groups)
         longest, fullest = None, None
         for weights, layout in self.stages(tensor_parallel, stages, expert_parallel):
@@ -181,7 +183,7 @@ class Sizing:
             max(0, room - weights) // (-(-layout.pool_bytes_for(context, self.chunk_tokens) // ring) + logits)
             for weights, layout in self.stages(tensor_parallel, stages, expert_parallel)
         )
-        return held * max(1, expert_parallel // tensor_parallel)
+        return held * max(1, expert_parallel // (tensor_parallel * ring))
 
     def stages(self, tensor_parallel: int, stages: int, expert_parallel: int = 1) -> Iterator[tuple[int, CacheLayout]]:
         """Weight bytes and cache of one rank of each stage: layers in order, as evenly as they divide."""

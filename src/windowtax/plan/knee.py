@@ -13,6 +13,7 @@ from functools import cached_property
 from windowtax.base.errors import BadInput
 from windowtax.plan.fit import Deployment, Fit, Sizing
 from windowtax.plan.parallel import Group
+from windowtax.plan.waiting import Waiting
 
 _SECONDS = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|)\s*$")
 _CHUNK_SAMPLES = 8
@@ -23,7 +24,8 @@ _MOST_POINTS = 24
 class LoadPoint:
     """One replica under `users` users. in_flight: those whose window is in memory; the others wait at the door.
 
-    ttft_s, tpot_s: means, waiting included. output_tokens_per_s: of the replica.
+    ttft_s, tpot_s: means, waiting included. output_tokens_per_s: of the replica. Of ttft_s, while all windows fit:
+    queue_s, until a prompt is read among those of `asking` users, each of prompt_s; step_s, for the step under way.
     """
 
     users: int
@@ -32,6 +34,22 @@ class LoadPoint:
     tpot_s: float
     requests_per_s: float
     output_tokens_per_s: float
+    prompt_s: float
+    asking: int
+    queue_s: float
+    step_s: float
+
+    @cached_property
+    def waiting(self) -> Waiting:
+        """The queue of prompts."""
+        return Waiting.of(self.prompt_s, self.asking, self.queue_s)
+
+    def ttft_within_s(self, percent: float) -> float | None:
+        """The time in which so many of 100 first tokens come; None where requests wait for memory.
+
+        Tokens after the first need no percentiles: each user's prompt is read about once in each answer of the others.
+        """
+        return None if self.waits else self.waiting.within_s(percent) + self.step_s
 
     @property
     def waits(self) -> bool:
@@ -71,7 +89,7 @@ class Load:
         """What `users` users see. Where memory is full, the wait at the door is Little's law.
 
         requests_per_user: of a benchmark that starts with all users at once; None: steady. The means of such a
-        benchmark hold the queue of its start: one request of each user waits for half of all prompts.
+        benchmark hold the queue of its start, of one request of each user.
         """
         in_flight = min(users, self.most_in_flight)
         held, others = self.group.users_per_stream(in_flight), self.group.users_per_stream(in_flight) - 1
@@ -79,12 +97,13 @@ class Load:
         prompt_s, step_s = self._prompt_s(others), self.group.step_s(self._mean_tokens, held)
         plain = max(0, steps - others * self._chunks)
         decode_s = (plain * step_s + others * prompt_s) if steps else 0.0
-        ttft_s = self._wait(held, prompt_s, decode_s) + (step_s / 2 if others else 0.0)
+        queue_s, rest_s = self._wait(held, prompt_s, decode_s), step_s / 2 if others else 0.0
+        ttft_s = queue_s + rest_s
         rate = in_flight / (ttft_s + decode_s)
         if users > in_flight:
             ttft_s = users / rate - decode_s
         elif requests_per_user:
-            ttft_s += ((held + 1) / 2 * self._prompt_s(0) - ttft_s) / requests_per_user
+            ttft_s += (self._start_s(held) - ttft_s) / requests_per_user
         return LoadPoint(
             users=users,
             in_flight=in_flight,
@@ -92,6 +111,10 @@ class Load:
             tpot_s=decode_s / steps if steps else step_s,
             requests_per_s=rate,
             output_tokens_per_s=rate * self.output_tokens,
+            prompt_s=prompt_s,
+            asking=held,
+            queue_s=queue_s,
+            step_s=rest_s,
         )
 
     def curve(self) -> tuple[LoadPoint, ...]:
@@ -153,6 +176,12 @@ class Load:
             queue = users * seconds / (seconds + decode_s)
         return seconds
 
+    def _start_s(self, held: int) -> float:
+        """Mean time to the first token where all ask at once: prompts that fit into one chunk are read together."""
+        together = max(1, self.chunk_tokens // max(1, self.prompt_tokens - self.cached_tokens))
+        prompts_before = [min(held, -(-place // together) * together) for place in range(1, held + 1)]
+        return sum(prompts_before) / held * self._prompt_s(0)
+
     def _counts(self) -> Iterator[int]:
         """User counts from 1 to most_in_flight, about equally far apart in ratio."""
         ratio, last = max(1.15, self.most_in_flight ** (1 / _MOST_POINTS)), 0
@@ -167,19 +196,29 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True)
 class Slo:
-    """A promise about means: seconds to the first token, seconds between tokens. None: not promised."""
+    """A promise: seconds to the first token, mean seconds between tokens. None: not promised.
+
+    ttft_percent: of how many of 100 first tokens; None: their mean.
+    """
 
     ttft_s: float | None = None
     tpot_s: float | None = None
+    ttft_percent: float | None = None
 
     def __post_init__(self) -> None:
+        if self.ttft_percent is not None and not 0 < self.ttft_percent < 100:
+            raise BadInput(f"p{self.ttft_percent:g} is no percentile.", "Take one between 0 and 100, such as p90:2s.")
         if any(value is not None and value <= 0 for value in (self.ttft_s, self.tpot_s)):
             raise BadInput("A promise of no time at all cannot be kept.", "Give seconds above 0, such as 2s or 50ms.")
 
     def kept(self, point: LoadPoint) -> bool:
         """Whether these users get it."""
-        ttft, tpot = self.ttft_s, self.tpot_s
-        return (ttft is None or point.ttft_s <= ttft) and (tpot is None or point.tpot_s <= tpot)
+        if self.tpot_s is not None and point.tpot_s > self.tpot_s:
+            return False
+        if self.ttft_s is None:
+            return True
+        seen = point.ttft_s if self.ttft_percent is None else point.ttft_within_s(self.ttft_percent)
+        return seen is not None and seen <= self.ttft_s
 
 
 def parse_seconds(text: str) -> float:
@@ -188,6 +227,16 @@ def parse_seconds(text: str) -> float:
     if match is None:
         raise BadInput(f"{text!r} is not a time.", "Write 2s or 50ms.")
     return float(match.group(1)) * (1e-3 if match.group(2) == "ms" else 1)
+
+
+def parse_ttft(text: str) -> tuple[float, float | None]:
+    """Seconds, and the percentile that is promised, None for the mean, from "2s" or "p90:2s". Raises BadInput."""
+    percentile, colon, time = text.strip().partition(":")
+    if not colon:
+        return parse_seconds(text), None
+    if not re.fullmatch(r"p[0-9]+(\.[0-9]+)?", percentile):
+        raise BadInput(f"{text!r} is no promise.", "Write 2s for a mean, or p90:2s for nine of ten.")
+    return parse_seconds(time), float(percentile[1:])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from windowtax.catalog.read import read_model
 from windowtax.plan.fit import Deployment, Sizing
 from windowtax.plan.knee import Load, LoadPoint
 from windowtax.plan.parallel import Group
+from windowtax.plan.roofline import Rank
 from windowtax.plan.schemes import weight_scheme
 from windowtax.plan.weights import WeightBytes
 from windowtax.spec.dtypes import cache_dtype
@@ -94,19 +95,20 @@ def _served(case: dict[str, Any]) -> Iterator[Compared]:
     load = Load.of(sizing, Deployment(tensor_parallel=case["tensor_parallel"]))
     for row in case["rows"]:
         point = load.at(row["users"], case.get("requests_per_user"))
+        fitted = row.get("fitted", case["fitted"] if row["users"] == 4 else [])
         for what, key, unit, value in _figures(point):
             if key in row:
                 yield Compared(
                     title=case["title"],
                     source=case["source"],
                     what=what,
-                    setting=f"{row['users']} users",
+                    setting=f"{row['users']} user{'s' if row['users'] > 1 else ''}",
                     unit=unit,
                     published=row[key],
                     predicted=value,
                     users=row["users"],
-                    fitted=what.lower() in case["fitted"] and row["users"] == 4,
-                    outlier=row.get("outlier", "") if what == "TTFT" else "",
+                    fitted=what.lower() in fitted,
+                    outlier=row.get(f"{key.removesuffix('_ms')}_outlier", ""),
                     saturated=point.waits,
                 )
 
@@ -125,20 +127,20 @@ def _device(case: dict[str, Any], spec: ModelSpec) -> Hardware:
     if "constants" not in case:
         return device
     source, date = case["constants"], case["date"]
-    overhead_s = case["step_overhead_ms"] / 1e3 / len(spec.layers)
-    share = Sourced(case["bandwidth_efficiency"], "fraction", Basis.MEASURED, source, date)
-    overhead = Sourced(overhead_s, "s", Basis.MEASURED, source, date)
-    compute = dict(device.compute_efficiency)
-    compute[case["weights"]] = Sourced(case["compute_efficiency"], "fraction", Basis.MEASURED, source, date)
+
+    def measured(value: float, unit: str) -> Sourced:
+        return Sourced(value, unit, Basis.MEASURED, source, date)
+
     weights = WeightBytes.of(spec, weight_scheme(case["weights"], spec), case["tensor_parallel"]).resident
     taken = weights / device.memory_bytes.value
-    usable = Sourced(taken + case["cache_of_free"] * (1 - taken), "fraction", Basis.MEASURED, source, date)
+    compute = dict(device.compute_efficiency)
+    compute[case["weights"]] = measured(case["compute_efficiency"], "fraction")
     return replace(
         device,
-        bandwidth_efficiency=share,
         compute_efficiency=compute,
-        layer_overhead_s=overhead,
-        usable_memory=usable,
+        layer_overhead_s=measured(case["layer_overhead_us"] / 1e6, "s"),
+        all_reduce_s=measured(case["all_reduce_us"] / 1e6, "s"),
+        usable_memory=measured(taken + case["cache_of_free"] * (1 - taken), "fraction"),
     )
 
 
@@ -177,52 +179,70 @@ def _line(case: dict[str, Any]) -> Iterator[Compared]:
                 published=case[key],
                 predicted=value,
                 fitted=what in case.get("fitted", []),
-                outlier=case.get("outlier", "") if f"its {what}" in case.get("outlier", "") else "",
+                outlier=case.get(f"{what}_outlier", ""),
             )
 
 
 def _decoded(case: dict[str, Any]) -> Iterator[Compared]:
     for row in case["rows"]:
-        sizing = _sizing(row, hardware(case["hardware"]), case["context_tokens"], 1)
-        group = Group.of(sizing, Deployment(tensor_parallel=row["tensor_parallel"]))
         ranks = f", {row['tensor_parallel']} cards" if row["tensor_parallel"] > 1 else ""
         yield Compared(
             title=case["title"],
             source=case["source"],
             what="tokens/s",
-            setting=f"{row['model']} {row['weights']}{ranks}",
+            setting=f"{row['label']} {row['weights']}{ranks}",
             unit="tokens/s",
             published=row["tokens_per_s"],
-            predicted=1 / group.decode(case["context_tokens"], 1).overlap_s,
+            predicted=1 / _whole_head(case, row).decode(case["context_tokens"], 1).overlap_s,
+            fitted=row.get("fitted", False),
             outlier=row.get("outlier", ""),
         )
 
 
+def _whole_head(case: dict[str, Any], row: dict[str, Any]) -> Rank:
+    """One card of a group whose head is not split: it reads all of it, in the bits of the other weights."""
+    device = hardware(case["hardware"])
+    if "constants" in case:
+        extra = Sourced(case["expert_overhead_us"] / 1e6, "s", Basis.ASSUMED, case["constants"], case["date"])
+        device = replace(device, expert_overhead_s=extra)
+    sizing = _sizing(row, device, case["context_tokens"], 1)
+    if "vocab_size" in row:
+        sizing = replace(sizing, spec=replace(sizing.spec, vocab_size=row["vocab_size"]))
+    spec, scheme, ranks = sizing.spec, sizing.scheme, row["tensor_parallel"]
+    rank = Group.of(sizing, Deployment(tensor_parallel=ranks)).rank
+    (head,) = (weight for weight in spec.weights() if weight.name == "head")
+    more = head.count * scheme.bits / 8 - scheme.bytes_of(head) / ranks
+    return replace(rank, weights=replace(rank.weights, always=rank.weights.always + more))
+
+
 def _pooled(case: dict[str, Any]) -> Iterator[Compared]:
     """A node of a pool: one card attends for its own users, all cards share the experts."""
+    for overlap, how in ((2, "two batches in turns"), (1, "nothing hidden")):
+        for what, key, unit, value in _pool_figures(case, overlap):
+            yield Compared(
+                title=case["title"],
+                source=case["source"],
+                what=what,
+                setting=f"{case['users_per_card']} users per card, {how}",
+                unit=unit,
+                published=case[key],
+                predicted=value,
+                users=case["users_per_card"],
+                outlier=case["note"],
+            )
+
+
+def _pool_figures(case: dict[str, Any], overlap: int) -> list[tuple[str, str, str, float]]:
+    """Figure, its key, unit and value, as _figures gives them; overlap: batches that take turns."""
     cards, context, held = case["expert_parallel"], case["context_tokens"], case["users_per_card"]
     sizing = _sizing(case, hardware(case["hardware"]), context - 1, 1)
-    group = Group.of(sizing, Deployment(tensor_parallel=1, expert_parallel=cards))
-    node = int(sizing.hardware.accelerators_per_node.value)
+    group = Group.of(sizing, Deployment(tensor_parallel=1, expert_parallel=cards, overlap=overlap))
+    node = sizing.hardware.node_size
     if "input_tokens_per_s" in case:
-        prompt_s = group.prefill(context, 0, ENGINE_CHUNK_TOKENS).overlap_s
-        computed = context / prompt_s * node
-        figures = [("input tokens/s", "input_tokens_per_s", "tokens/s", computed / (1 - case["cache_hits"]))]
-    else:
-        step_s = group.step_s(context, held)
-        figures = [
-            ("TPOT", "tpot_ms", "ms", step_s * 1e3),
-            ("tokens/s", "tokens_per_s", "tokens/s", held * node / step_s),
-        ]
-    for what, key, unit, value in figures:
-        yield Compared(
-            title=case["title"],
-            source=case["source"],
-            what=what,
-            setting=f"{held} users per card",
-            unit=unit,
-            published=case[key],
-            predicted=value,
-            users=held,
-            outlier=case["note"],
-        )
+        computed = context / group.prefill(context, 0, ENGINE_CHUNK_TOKENS).overlap_s * node
+        return [("input tokens/s", "input_tokens_per_s", "tokens/s", computed / (1 - case["cache_hits"]))]
+    step_s = group.step_s(context, held)
+    return [
+        ("TPOT", "tpot_ms", "ms", step_s * 1e3),
+        ("tokens/s", "tokens_per_s", "tokens/s", held * node / step_s),
+    ]

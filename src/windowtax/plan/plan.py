@@ -248,7 +248,7 @@ def _times(sizing: Sizing, fit: Fit, group: Group) -> Times:
         loaded_tpot_s=loaded,
         decode_s=decode_s,
         output_tokens_per_s=workload.users * workload.output_tokens / (ttft.overlap_s + high_s),
-        cache_share=1 - group.rank.weights.read(group.users_per_stream(users)) / last.bytes,
+        cache_share=group.cache_bytes(workload.context_tokens, users) / last.bytes,
     )
 
 
@@ -281,8 +281,8 @@ def _warnings(sizing: Sizing, fit: Fit) -> list[str]:
     if fit.nodes > 1:
         arrangement = _arranged(deployment)
         found.append(
-            f"This does not fit on one node of {sizing.hardware.node_size}: it takes {fit.nodes} nodes "
-            f"({deployment.accelerators} accelerators; {arrangement})."
+            f"This does not fit on one node of {sizing.hardware.node_size}: it takes {fit.nodes:,} nodes "
+            f"({deployment.accelerators:,} accelerators; {arrangement})."
         )
     if deployment.pipeline_stages > 1 and fit.fits:
         found.append(
@@ -307,7 +307,8 @@ def _arranged(deployment: Deployment) -> str:
         return f"experts shared by {deployment.expert_parallel} ranks"
     if deployment.ring > 1:
         return f"{deployment.ring} groups that share each sequence"
-    return f"{deployment.replicas} copies of the model on {deployment.tensor_parallel} accelerators each"
+    ranks = deployment.tensor_parallel
+    return f"{deployment.replicas:,} copies of the model on {ranks} accelerator{'s' if ranks > 1 else ''} each"
 
 
 def _does_not_fit(sizing: Sizing, fit: Fit) -> str:

@@ -36,10 +36,15 @@ KEYS: dict[str, tuple[str, str]] = {
     "hardware.memory_bytes": (SOURCED, "memory of one accelerator, B"),
     "hardware.usable_memory": (SOURCED, "share of it that may be used"),
     "hardware.read_bytes_per_s": (SOURCED, "peak memory bandwidth, B/s"),
-    "hardware.bandwidth_efficiency": (SOURCED, "share of it that a decode step reaches"),
+    "hardware.bandwidth_efficiency": (SOURCED, "share of it that a step reaches on weights"),
+    "hardware.widening_efficiency": (SOURCED, "the same on weights that are widened before they are multiplied"),
+    "hardware.cache_efficiency": (SOURCED, "the same on the cache"),
+    "hardware.link_efficiency": (SOURCED, "share of links and network that is reached"),
     "hardware.peak_flops_per_s.<type>": (SOURCED, "dense FLOP/s by element type"),
     "hardware.compute_efficiency.<type>": (SOURCED, "share of it that a prefill reaches"),
     "hardware.layer_overhead_s": (SOURCED, "s per layer and step that no roofline explains"),
+    "hardware.expert_overhead_s": (SOURCED, "s more per layer with routed experts"),
+    "hardware.all_reduce_s": (SOURCED + " or null", "latency of an all-reduce of a few tokens, s"),
     "hardware.accelerators_per_node": (SOURCED, "accelerators in a node"),
     "hardware.link_bytes_per_s": (SOURCED + " or null", "B/s per direction between the accelerators of a node"),
     "hardware.network_bytes_per_s": (SOURCED + " or null", "B/s per direction and accelerator to other nodes"),
@@ -51,6 +56,7 @@ KEYS: dict[str, tuple[str, str]] = {
     "fit.replicas": ("integer", "copies of the model"),
     "fit.ring": ("integer", "parts of every sequence, each on its own tensor-parallel ranks"),
     "fit.expert_parallel": ("integer", "ranks that share the routed experts; 1: as tensor_parallel"),
+    "fit.overlap": ("integer", "batches that take turns, one computed while the other travels to its experts"),
     "fit.nodes": ("integer", "nodes that this takes"),
     "fit.kv_copies": ("number", "how often the ranks of a group store each cached byte together"),
     "fit.users_per_group": ("integer", "users of the fullest replica"),
@@ -100,6 +106,9 @@ KEYS: dict[str, tuple[str, str]] = {
     "load.now.tpot_s": ("number", "at the users asked for: mean time between tokens, other prompts read meanwhile"),
     "load.now.requests_per_s": ("number", "at the users asked for: of one replica"),
     "load.now.output_tokens_per_s": ("number", "at the users asked for: of one replica"),
+    "load.now.ttft_p50_s": ("number or null", "at the users asked for: half of the first tokens come within this time"),
+    "load.now.ttft_p90_s": ("number or null", "the same for nine of ten"),
+    "load.now.ttft_p99_s": ("number or null", "the same for 99 of 100"),
     "load.knee.users": ("integer", "where tokens/s / TPOT is largest: users of one replica"),
     "load.knee.in_flight": ("integer", "where tokens/s / TPOT is largest: of these, those whose window is in memory"),
     "load.knee.ttft_s": ("number", "where tokens/s / TPOT is largest: mean time to the first token, waiting included"),
@@ -130,7 +139,8 @@ KEYS: dict[str, tuple[str, str]] = {
     ),
     "load.curve[].requests_per_s": ("number", "from one user to twice what memory holds: of one replica"),
     "load.curve[].output_tokens_per_s": ("number", "from one user to twice what memory holds: of one replica"),
-    "slo.ttft_s": ("number or null", "promised mean time to the first token"),
+    "slo.ttft_s": ("number or null", "promised time to the first token"),
+    "slo.ttft_percent": ("number or null", "of how many of 100 first tokens; null: their mean"),
     "slo.tpot_s": ("number or null", "promised mean time between tokens"),
     "slo.kept": ("boolean or null", "whether the plan keeps it"),
     "slo.most_users_per_replica": ("integer or null", "users of a replica up to whom it is kept"),
@@ -141,6 +151,22 @@ KEYS: dict[str, tuple[str, str]] = {
     "cost.usd_per_call_output": ("number", "the output's part"),
     "cost.usd_per_mtok_prompt": ("number", "per million prompt tokens"),
     "cost.usd_per_mtok_output": ("number", "per million output tokens"),
+    "api.provider": ("text", "the seller of the API, with --api"),
+    "api.model": ("text", "the price list's model"),
+    "api.usd_per_call": ("number", "one call at the API, prompt and output"),
+    "api.usd_per_call_prompt": ("number", "the prompt's part, cached_tokens at the price of cache reads"),
+    "api.usd_per_call_output": ("number", "the output's part"),
+    "api.calls_per_month": ("number or null", "--calls, or what the users ask, each again as soon as answered"),
+    "api.utilisation": ("number", "share of the month that own machines are busy, assumed"),
+    "api.usd_per_month": ("number or null", "these calls at the API"),
+    "api.own_usd_per_month": ("number or null", "these calls on own machines, paid busy or not"),
+    "api.own_deployments": ("integer or null", "deployments of this plan that the calls take"),
+    "api.own_calls_per_month": ("number or null", "calls that one deployment does, in its busy share"),
+    "api.own_wins_first_calls": ("number or null", "calls a month from which owning is cheaper for the first time"),
+    "api.own_wins_always_calls": ("number or null", "calls a month from which it stays cheaper; null: never"),
+    "api.tier": ("text", "the length tier that the prompt is past, empty for none"),
+    "api.source": ("text", "where the prices come from"),
+    "api.notes[]": ("text", "what must be known before believing the API's side"),
     "warnings[]": ("text", "what a reader must know before using the numbers"),
 }
 """Every key of the JSON: its type and its meaning."""
@@ -152,9 +178,9 @@ _HEAD = """# The JSON of `windowtax plan`
 figures the value only, empty for null.
 
 Bytes and tokens are plain integers, times are seconds, money is US dollars. `time` is null where the workload does not
-fit, `load` where not even one window does, `cost` is null there and where no price is known. A *figure* carries
-`value`, `unit`, `basis` (datasheet, derived, measured or assumed), `source` and `date`. The cache is counted in
-`--cache-dtype bf16` unless another is given.
+fit, `load` where not even one window does, `cost` is null there and where no price is known, `api` without `--api`.
+A *figure* carries `value`, `unit`, `basis` (datasheet, derived, measured or assumed), `source` and `date`. The cache is
+counted in `--cache-dtype bf16` unless another is given.
 
 This page is generated by `python -m windowtax.plan.reference`.
 

@@ -145,6 +145,8 @@ def _fit(plan: Plan) -> Section:
         parts.append(f"{deployment.pipeline_stages} stages")
     if deployment.attention_groups > 1:
         parts.append(f"experts over {deployment.expert_parallel}")
+    if deployment.overlap > 1:
+        parts.append(f"{deployment.overlap} batches in turns")
     if deployment.ring > 1:
         parts.append(f"ring of {deployment.ring}")
     if deployment.replicas > 1:
@@ -169,7 +171,8 @@ def _time(plan: Plan) -> Section:
     assert times is not None
     element = hardware.compute_element(plan.scheme.compute)
     compute = _share(hardware.compute_efficiency[element], hardware.peak_flops_per_s[element], "FLOP/s")
-    reading = _share(hardware.bandwidth_efficiency, hardware.read_bytes_per_s, "B/s")
+    weights = hardware.weight_bytes_per_s(plan.scheme.bits, plan.scheme.compute) / hardware.read_bytes_per_s.value
+    reading = f"{weights:.0%} and {_share(hardware.cache_efficiency, hardware.read_bytes_per_s, 'B/s')}"
     ttft, tpot, output = times.ttft, times.tpot, plan.workload.output_tokens
     rows = [
         Row("TTFT, alone", _span(ttft.overlap_s, ttft.serial_s), _why(ttft, f"{compute} {element}", reading), DERIVED),
@@ -200,9 +203,10 @@ def _load(plan: Plan) -> Section:
     points[f"{full.users:,}, memory full"] = full
     rows = [Row(name, f"{at.output_tokens_per_s:,.1f} tokens/s", _seen(at), DERIVED) for name, at in points.items()]
     if plan.slo is not None:
+        first = "TTFT" if plan.slo.ttft_percent is None else f"TTFT p{plan.slo.ttft_percent:g}"
         asked = " and ".join(
             f"{what} <= {format_seconds(limit)}"
-            for what, limit in (("TTFT", plan.slo.ttft_s), ("TPOT", plan.slo.tpot_s))
+            for what, limit in ((first, plan.slo.ttft_s), ("TPOT", plan.slo.tpot_s))
             if limit is not None
         )
         kept = f"up to {plan.promise.users_per_replica:,} users" if plan.promise else "NOT KEPT"
@@ -228,7 +232,9 @@ def _load(plan: Plan) -> Section:
 
 
 def _seen(point: LoadPoint) -> str:
-    return f"TTFT {format_seconds(point.ttft_s)}, TPOT {format_seconds(point.tpot_s)}"
+    slow = point.ttft_within_s(90) if point.asking > 1 else None
+    first = format_seconds(point.ttft_s) + (f" (p90 {format_seconds(slow)})" if slow is not None else "")
+    return f"TTFT {first}, TPOT {format_seconds(point.tpot_s)}"
 
 
 def _why(bound: Bound, compute: str, reading: str) -> str:

@@ -36,23 +36,22 @@ def ring_prefill(rank: Rank, link_bytes_per_s: float, num_tokens: int, start: in
     Parts are interleaved (striped or zigzag), so that all groups have the same work. link_bytes_per_s: of one
     accelerator to its neighbour; the ranks of a group send their own heads side by side.
     """
-    spec, hardware, ring = rank.spec, rank.hardware, rank.ring
+    spec, ring = rank.spec, rank.ring
     part = -(-num_tokens // ring)
-    scores = hardware.flops_per_s("fp32" if rank.scheme.compute == "fp32" else "bf16") * rank.tensor_parallel
+    scores = rank.hardware.flops_per_s(rank.score_element) * rank.tensor_parallel
     attention_s = spec.attention_flops(start, num_tokens) / ring / scores
     matrices = part * spec.layer_flops_per_token + spec.head_flops_per_token
-    matrices_s = matrices / hardware.flops_per_s(rank.scheme.compute) / rank.tensor_parallel
+    matrices_s = matrices / rank.hardware.flops_per_s(rank.scheme.compute) / rank.tensor_parallel
     sent = rank.layout.bytes_for(start + num_tokens) / ring
     hop_compute, hop_send = attention_s / ring, sent / link_bytes_per_s
     waiting = (ring - 1) * max(0.0, hop_send - hop_compute)
-    read = rank.weights.read(part)
     own = rank.prefill(part, 0, part)
     bound = Bound(
-        memory_s=read / hardware.achieved_bytes_per_s,
+        memory_s=rank.weights_s(part),
         compute_s=matrices_s + attention_s,
         link_s=own.link_s + waiting,
         overhead_s=own.overhead_s,
-        bytes=read,
+        bytes=rank.weights.read(part),
         flops=(matrices + spec.attention_flops(start, num_tokens) / ring) / rank.tensor_parallel,
     )
     return RingPrefill(

@@ -1,12 +1,14 @@
 """The roofline: how long a prefill and a decode step take, from bytes, FLOPs and what the hardware reaches.
 
-A step takes t_memory = (weights read + cache read) / (eta_BW * BW) and t_compute = FLOPs / (eta_C * C). If reading
-and computing overlap perfectly it takes the longer of the two, if they do not overlap the sum: both bounds are kept.
-What no roofline explains (launches, synchronisation) is a constant per layer and step, fitted to published figures.
+A step takes t_memory = weights read / (eta_W * BW) + cache read / (eta_KV * BW) and t_compute = FLOPs / (eta_C * C).
+If reading and computing overlap perfectly it takes the longer of the two, if they do not overlap the sum: both bounds
+are kept. What no roofline explains is a constant per layer and step: launches and synchronisation, more of them where
+a layer has routed experts, and the latency of two all-reduces where ranks split it; all fitted to published figures.
 Floors are the same formulas with every efficiency at 1 and no constant: they cannot be beaten on that hardware.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from windowtax.plan.schemes import WeightScheme, weight_scheme
 from windowtax.plan.weights import WeightBytes
@@ -17,23 +19,21 @@ from windowtax.spec.model import ModelSpec
 ALL_REDUCES_PER_LAYER = 2
 """Tensor parallelism adds up the ranks' parts after attention and after the MLP (Shoeybi 2019, arXiv 1909.08053)."""
 
-ALL_REDUCE_LATENCY_S = 12e-6
-"""Of one all-reduce of a few tokens. layer_overhead_s of linked chips was fitted to groups of ranks and holds two;
-a rank alone has none. Measured as the difference: 79 us per layer fit the 70B on ranks, 50 us the 8B on one H100 (ITL
-intercept less its weights at 3.1 TB/s), 59 us the 70B on one H200.
-"""
-
 _ACTIVATION_BYTES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
-    """The parts of a time, in s, and the bytes and FLOPs of one rank that they come from."""
+    """The parts of a time, in s, and the bytes and FLOPs of one rank that they come from.
+
+    hidden_s: what is sent while another batch is computed, where nothing stands in the way.
+    """
 
     memory_s: float
     compute_s: float
     link_s: float = 0.0
     overhead_s: float = 0.0
+    hidden_s: float = 0.0
     bytes: float
     flops: float
 
@@ -45,7 +45,7 @@ class Bound:
     @property
     def serial_s(self) -> float:
         """Where nothing overlaps: the upper bound."""
-        return self.memory_s + self.compute_s + self.link_s + self.overhead_s
+        return self.memory_s + self.compute_s + self.link_s + self.overhead_s + self.hidden_s
 
     @property
     def bound_by(self) -> str:
@@ -80,19 +80,19 @@ class Rank:
 
     def decode(self, context_tokens: int, users: int) -> Bound:
         """One decode step of `users` sequences that hold `context_tokens` tokens each, the new one included."""
-        read = self.weights.read(users) + users * self.layout.read_bytes(context_tokens) / self.ring
+        read = users * self.layout.read_bytes(context_tokens) / self.ring
         matrices = users * (self.spec.layer_flops_per_token + self.spec.head_flops_per_token)
         attention = users * self.spec.attention_flops(context_tokens - 1, 1) / self.ring
-        return self._bound(read, matrices, attention, tokens=users, steps=1)
+        return self._bound(self.weights.read(users), read, matrices, attention, tokens=users, steps=1)
 
     def prefill(self, num_tokens: int, start: int, chunk_tokens: int) -> Bound:
         """Reading `num_tokens` tokens behind `start` cached ones, alone, in chunks; every chunk reads all weights."""
         chunks = range(start, start + num_tokens, chunk_tokens)
-        read = sum(self.weights.read(min(chunk_tokens, chunks.stop - first)) for first in chunks)
-        read += sum(self.layout.read_bytes(first) for first in chunks if first)
+        weights = sum(self.weights.read(min(chunk_tokens, chunks.stop - first)) for first in chunks)
+        read = sum(self.layout.read_bytes(first) for first in chunks if first)
         matrices = num_tokens * self.spec.layer_flops_per_token + self.spec.head_flops_per_token
         attention = self.spec.attention_flops(start, num_tokens)
-        return self._bound(read, matrices, attention, tokens=num_tokens, steps=len(chunks))
+        return self._bound(weights, read, matrices, attention, tokens=num_tokens, steps=len(chunks))
 
     def step_s(
         self, context_tokens: int, users: int, chunk_tokens: int = 0, chunk_start: int = 0, positions: int = 1
@@ -107,50 +107,82 @@ class Rank:
         decoded = users * positions
         tokens, sampled = decoded + chunk_tokens, decoded + (chunk_tokens > 0)
         matrices = tokens * self.spec.layer_flops_per_token + sampled * self.spec.head_flops_per_token
-        seconds = self._kernel_s(self.weights.read(tokens), matrices, self.scheme.compute)
-        scores = "fp32" if self.scheme.compute == "fp32" else "bf16"
+        seconds = max(self.weights_s(tokens), self._compute_s(matrices, self.scheme.compute))
         if users:
             read = self.layout.read_bytes(context_tokens)
             flops = self.spec.attention_flops(context_tokens - positions, positions)
-            seconds += self._kernel_s(users * read / self.ring, users * flops / self.ring, scores)
+            seconds += self._scores_s(users * read / self.ring, users * flops / self.ring)
         if chunk_tokens:
             read, flops = self.layout.read_bytes(chunk_start), self.spec.attention_flops(chunk_start, chunk_tokens)
-            seconds += self._kernel_s(read / self.ring if chunk_start else 0, flops / self.ring, scores)
-        return seconds + self._link_s(tokens) + self._overhead_s
+            seconds += self._scores_s(read / self.ring if chunk_start else 0, flops / self.ring)
+        return seconds + self.link_s(tokens) + self.overhead_s
 
-    def _kernel_s(self, read_bytes: float, flops: float, element: str) -> float:
-        compute_s = flops / self.hardware.flops_per_s(element) / self.tensor_parallel
-        return max(read_bytes / self.hardware.achieved_bytes_per_s, compute_s)
-
-    def _bound(self, read: float, matrix_flops: int, attention_flops: float, *, tokens: int, steps: int) -> Bound:
-        ranks, hardware = self.tensor_parallel, self.hardware
-        compute = matrix_flops / hardware.flops_per_s(self.scheme.compute)
-        # Scores are computed in 16 bits even where the matrices are quantised.
-        compute += attention_flops / hardware.flops_per_s("fp32" if self.scheme.compute == "fp32" else "bf16")
-        return Bound(
-            memory_s=read / hardware.achieved_bytes_per_s,
-            compute_s=compute / ranks,
-            link_s=self._link_s(tokens),
-            overhead_s=steps * self._overhead_s,
-            bytes=read,
-            flops=(matrix_flops + attention_flops) / ranks,
-        )
+    def weights_s(self, tokens: int) -> float:
+        """Reading the weights that a step over `tokens` tokens needs, s."""
+        return self.weights.read(tokens) / self.weight_bytes_per_s
 
     @property
-    def _overhead_s(self) -> float:
-        """Of one step: all layers' launches, and where there are ranks the latency of their all-reduces."""
-        layer_s, linked = self.hardware.layer_overhead_s.value, self.hardware.link_bytes_per_s is not None
-        if self.tensor_parallel == 1 and linked:
-            layer_s = max(0.0, layer_s - ALL_REDUCES_PER_LAYER * ALL_REDUCE_LATENCY_S)
-        return len(self.spec.layers) * layer_s
+    def score_element(self) -> str:
+        """The type of attention scores: 16 bits even where the matrices are quantised."""
+        return "fp32" if self.scheme.compute == "fp32" else "bf16"
 
-    def _link_s(self, tokens: int) -> float:
-        """A ring all-reduce sends 2 (n - 1) / n of the activations over each link."""
+    @cached_property
+    def experts_per_token(self) -> list[float]:
+        """Of each layer with routed experts, in order: to how many of them one token goes."""
+        return expert_layers(self.spec)
+
+    @cached_property
+    def overhead_s(self) -> float:
+        """Of one step, s: launches of all layers, more where a layer has routed experts, latency of the all-reduces."""
+        hardware, layers = self.hardware, len(self.spec.layers)
+        seconds = layers * hardware.layer_overhead_s.value
+        seconds += len(self.experts_per_token) * hardware.expert_overhead_s.value
+        if self.tensor_parallel > 1 and hardware.all_reduce_s is not None:
+            seconds += ALL_REDUCES_PER_LAYER * layers * hardware.all_reduce_s.value
+        return seconds
+
+    @property
+    def weight_bytes_per_s(self) -> float:
+        """B/s that reading these weights really reaches."""
+        return self.hardware.weight_bytes_per_s(self.scheme.bits, self.scheme.compute)
+
+    def _scores_s(self, read_bytes: float, flops: float) -> float:
+        """A kernel of attention, s: reading its cache and computing overlap."""
+        return max(read_bytes / self.hardware.cache_bytes_per_s, self._compute_s(flops, self.score_element))
+
+    def _compute_s(self, flops: float, element: str) -> float:
+        return flops / self.hardware.flops_per_s(element) / self.tensor_parallel
+
+    def _bound(
+        self, weights: float, cache: float, matrix_flops: int, attention_flops: float, *, tokens: int, steps: int
+    ) -> Bound:
+        compute_s = self._compute_s(matrix_flops, self.scheme.compute)
+        return Bound(
+            memory_s=weights / self.weight_bytes_per_s + cache / self.hardware.cache_bytes_per_s,
+            compute_s=compute_s + self._compute_s(attention_flops, self.score_element),
+            link_s=self.link_s(tokens),
+            overhead_s=steps * self.overhead_s,
+            bytes=weights + cache,
+            flops=(matrix_flops + attention_flops) / self.tensor_parallel,
+        )
+
+    def link_s(self, tokens: int) -> float:
+        """Sending, s: a ring all-reduce sends 2 (n - 1) / n of the activations over each link."""
         ranks, link = self.tensor_parallel, self.hardware.link_bytes_per_s
         if ranks == 1 or link is None:
             return 0.0
         sent = ALL_REDUCES_PER_LAYER * len(self.spec.layers) * tokens * self.spec.hidden_size * _ACTIVATION_BYTES
-        return sent * 2 * (ranks - 1) / ranks / (link.value * self.hardware.bandwidth_efficiency.value)
+        return sent * 2 * (ranks - 1) / ranks / (link.value * self.hardware.link_efficiency.value)
+
+
+def expert_layers(spec: ModelSpec) -> list[float]:
+    """For each layer with routed experts, how many experts one token goes to there (k)."""
+    found: list[float] = []
+    for layer in spec.layers:
+        routed = [weight for weight in layer.mlp.weights(spec.hidden_size) if weight.active < 1 and weight.is_matrix]
+        if routed:
+            found.append(float(routed[0].active * routed[0].shape[0]))
+    return found
 
 
 def prefill_floor(

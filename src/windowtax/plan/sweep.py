@@ -21,7 +21,7 @@ def parse_contexts(text: str) -> list[int]:
     hint = "Write a range as 4K..1M (doubling) or a list as 8K,32K,128K."
     if ".." in text:
         first_text, _, last_text = text.partition("..")
-        first, last = parse_tokens(first_text), parse_tokens(last_text)
+        first, last = _tokens(first_text, text, hint), _tokens(last_text, text, hint)
         if first > last:
             raise BadInput(f"{text!r} runs backwards.", hint)
         found = [first]
@@ -30,10 +30,16 @@ def parse_contexts(text: str) -> list[int]:
         if found[-1] != last:
             found.append(last)
     else:
-        found = sorted({parse_tokens(part) for part in text.split(",")})
+        found = sorted({_tokens(part, text, hint) for part in text.split(",")})
     if len(found) > _MOST_POINTS:
         raise BadInput(f"{text!r} asks for {len(found)} context lengths; {_MOST_POINTS} are the most.", hint)
     return found
+
+
+def _tokens(part: str, text: str, hint: str) -> int:
+    if not part.strip():
+        raise BadInput(f"{text!r} leaves a context length out.", hint)
+    return parse_tokens(part)
 
 
 def sweep(

@@ -91,6 +91,20 @@ def price_sheet(provider: str, model: str, at: datetime | None = None, service: 
     )
 
 
+def price_list_names() -> tuple[str, ...]:
+    """Every list that has a price of prompts and of answers, as PROVIDER/MODEL, in order."""
+    from genai_prices.data_snapshot import get_snapshot
+
+    found = [f"{own.provider}/{model}" for own in own_lists() for model in own.models]
+    for seller in get_snapshot().providers:
+        for entry in seller.models:
+            rows = entry.prices if isinstance(entry.prices, list) else []
+            prices = rows[-1].prices if rows else entry.prices
+            if not isinstance(prices, list) and prices.input_mtok is not None and prices.output_mtok is not None:
+                found.append(f"{seller.id}/{entry.id}")
+    return tuple(sorted(found))
+
+
 def price_changes(provider: str, model: str) -> tuple[datetime, ...]:
     """The days on which a list changed or will change, ascending. Raises UnknownName.
 

@@ -26,7 +26,8 @@ class Traffic:
         if self.users < 1 or self.turns < 1 or self.sessions_per_user_month < 0:
             raise BadInput(
                 f"{self.users:,} users with {self.sessions_per_user_month:g} sessions of {self.turns:,} turns "
-                "make no sense."
+                "make no sense.",
+                "Give at least one user and one turn.",
             )
 
     def __str__(self) -> str:

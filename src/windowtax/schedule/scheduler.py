@@ -4,6 +4,9 @@ Every step has a budget of tokens. Running sequences come first, oldest first, s
 what is left of the budget goes to prefills in chunks (Agrawal et al. 2023, Sarathi, arXiv 2308.16369), and then to
 sequences that wait. When blocks run out, the newest running sequence gives its blocks back and is computed again
 later (preemption by recompute, Kwon et al. 2023, PagedAttention, arXiv 2309.06180, section 4.5).
+
+With `share_prefill` no prompt takes more than its fair share of a step while others want one too, so a short prompt
+that arrives behind long ones has its first token within a few steps. Whatever a share leaves over goes to the oldest.
 """
 
 from collections import deque
@@ -16,16 +19,23 @@ from windowtax.cache.manager import CacheManager
 from windowtax.schedule.sequence import Sequence, Status
 from windowtax.schedule.step import Chunk, Step
 
+MOST_SCORED_TOKENS = 256
+"""Of a prompt whose logits are all wanted, at most so many tokens per step: a row of logits is large (152,000 floats)."""
+
 DEFAULT_STEP_TOKENS = 2048
 """Tokens of one step: long enough that weights are read seldom in a prefill, short enough to show its progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerConfig:
-    """max_step_tokens: the budget of one step, also the longest prefill chunk. max_sequences: running at once."""
+    """max_step_tokens: the budget of one step, also the longest prefill chunk. max_sequences: running at once.
+
+    share_prefill: prompts that want the same step share it (see the head of this file).
+    """
 
     max_step_tokens: int = DEFAULT_STEP_TOKENS
     max_sequences: int = 64
+    share_prefill: bool = False
 
 
 class Scheduler:
@@ -45,40 +55,90 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         """Queues a sequence. Raises DoesNotFit where the pool could not hold it even if it were alone."""
         self._refuse_what_cannot_fit(sequence)
-        self.waiting.append(sequence)
+        before = [index for index, other in enumerate(self.waiting) if other.priority > sequence.priority]
+        self.waiting.insert(before[0] if before else len(self.waiting), sequence)
 
     def schedule(self) -> Step:
         """The next step. Blocks for its tokens are taken; `commit` must follow before the next call."""
-        budget = self.config.max_step_tokens
+        budget, reserve = self.config.max_step_tokens, self.cache.reserve
         chunks: list[Chunk] = []
         preempted: list[Sequence] = []
+        contenders = self._contenders() if self.config.share_prefill else 1
         for sequence in list(self.running):
             if budget == 0 or sequence.status is not Status.RUNNING:
                 continue
-            chunk = self._next_chunk(sequence, budget)
-            if not self._make_room(chunk, preempted):
-                continue
-            chunks.append(chunk)
-            budget -= chunk.num_tokens
+            chunk = self._next_chunk(sequence, self._share(budget, contenders))
+            contenders -= contenders > 1 and sequence.num_uncomputed_tokens > 1
+            if reserve(sequence.sequence_id, chunk.start, chunk.num_tokens) or self._make_room(chunk, preempted):
+                chunks.append(chunk)
+                budget -= chunk.num_tokens
         # A sequence that was just preempted must not come back in the same step: it would take the blocks again.
         while budget and self.waiting and not preempted and len(self.running) < self.config.max_sequences:
-            chunk = self._next_chunk(self.waiting[0], budget)
-            if not self.cache.reserve(chunk.sequence.sequence_id, chunk.start, chunk.num_tokens):
+            sequence = self.waiting[0]
+            cached = self._attach(sequence)
+            chunk = self._next_chunk(sequence, self._share(budget, contenders))
+            if not reserve(sequence.sequence_id, chunk.start, chunk.num_tokens):
+                if cached:
+                    self._detach(sequence)
                 break
+            contenders -= contenders > 1
             self._admit(self.waiting.popleft())
             chunks.append(chunk)
             budget -= chunk.num_tokens
+        if self.config.share_prefill and budget:
+            self._spend(budget, chunks)
+        if preempted:
+            chunks = [chunk for chunk in chunks if chunk.sequence.status is Status.RUNNING]
         return Step(tuple(chunks), tuple(preempted))
+
+    def _contenders(self) -> int:
+        """How many prompts want a part of the next step."""
+        reading = sum(1 for sequence in self.running if sequence.num_uncomputed_tokens > 1)
+        return max(1, reading + min(len(self.waiting), self.config.max_sequences - len(self.running)))
+
+    def _share(self, budget: int, contenders: int) -> int:
+        """A fair share of what is left of a step: whole blocks, and at least one where there is room for it."""
+        if contenders == 1:
+            return budget
+        size = self.cache.layout.block_size
+        return min(budget, max(size, budget // contenders // size * size))
+
+    def _spend(self, budget: int, chunks: list[Chunk]) -> None:
+        """Gives what shares left over to the prompts that can use it, oldest first."""
+        for index, chunk in enumerate(chunks):
+            more = 0 if chunk.sequence.scores_prompt else min(budget, len(chunk.sequence.token_ids) - chunk.end)
+            if chunk.num_drafts or more <= 0 or chunk.sequence.status is not Status.RUNNING:
+                continue
+            if self.cache.reserve(chunk.sequence.sequence_id, chunk.start, chunk.num_tokens + more):
+                chunks[index] = Chunk(chunk.sequence, chunk.start, chunk.num_tokens + more)
+                budget -= more
+
+    def _attach(self, sequence: Sequence) -> int:
+        """Begins a waiting sequence with what the cache keeps of its prefix; returns how many tokens that is."""
+        known = () if sequence.scores_prompt else sequence.token_ids
+        cached = self.cache.attach(sequence.sequence_id, known, sequence.salt)
+        if cached:
+            sequence.num_computed_tokens = cached
+            if not sequence.num_preemptions:
+                sequence.num_cached_tokens = min(cached, sequence.num_prompt_tokens)
+        return cached
+
+    def _detach(self, sequence: Sequence) -> None:
+        """Lets go of that again where the rest finds no room."""
+        self.cache.free(sequence.sequence_id)
+        sequence.num_computed_tokens = 0
 
     def commit(self, step: Step, rejected: Mapping[str, int] | None = None) -> None:
         """Books a computed step: counters move on, and blocks behind every window go back.
 
         rejected: by sequence id, how many of its drafts the model did not agree with; none unless given.
         """
+        trim, completed = self.cache.trim, self.cache.completed
         for chunk in step.chunks:
             sequence = chunk.sequence
-            sequence.num_computed_tokens = chunk.end - (rejected or {}).get(sequence.sequence_id, 0)
-            self.cache.trim(sequence.sequence_id, sequence.num_computed_tokens)
+            sequence.num_computed_tokens = chunk.end - (rejected.get(sequence.sequence_id, 0) if rejected else 0)
+            completed(sequence.sequence_id, sequence.token_ids, sequence.num_computed_tokens)
+            trim(sequence.sequence_id, sequence.num_computed_tokens)
 
     def finish(self, sequence: Sequence) -> None:
         """Ends a sequence, wherever it stands, and gives its blocks back."""
@@ -90,7 +150,10 @@ class Scheduler:
         self.cache.free(sequence.sequence_id)
 
     def _next_chunk(self, sequence: Sequence, budget: int) -> Chunk:
-        start, num_known = sequence.num_computed_tokens, sequence.num_uncomputed_tokens
+        start = sequence.num_computed_tokens
+        num_known = len(sequence.token_ids) - start
+        if sequence.scores_prompt:
+            budget = min(budget, MOST_SCORED_TOKENS)
         if num_known > budget or not sequence.draft_ids:
             return Chunk(sequence, start, min(budget, num_known))
         # Drafts only fill the block that is needed anyway, so they never cost memory or somebody else's blocks.
@@ -100,14 +163,23 @@ class Scheduler:
         return Chunk(sequence, start, num_known + num_drafts, num_drafts)
 
     def _make_room(self, chunk: Chunk, preempted: list[Sequence]) -> bool:
-        """Reserves the chunk's blocks, at the cost of newer sequences if need be; False if it gave way itself."""
-        while not self.cache.reserve(chunk.sequence.sequence_id, chunk.start, chunk.num_tokens):
-            victim = self.running[-1]
+        """Reserves the chunk's blocks at the cost of the newest sequences; False if it had to give way itself."""
+        while True:
+            victim = self._victim()
             self._preempt(victim)
             preempted.append(victim)
             if victim is chunk.sequence:
                 return False
-        return True
+            if self.cache.reserve(chunk.sequence.sequence_id, chunk.start, chunk.num_tokens):
+                return True
+
+    def _victim(self) -> Sequence:
+        """The newest of those with the lowest priority."""
+        newest = self.running[-1]
+        for sequence in reversed(self.running):
+            if sequence.priority > newest.priority:
+                newest = sequence
+        return newest
 
     def _preempt(self, sequence: Sequence) -> None:
         self.running.remove(sequence)

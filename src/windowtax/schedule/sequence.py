@@ -18,7 +18,10 @@ class Sequence:
 
     num_computed_tokens: how many of token_ids have their keys and values in the cache. The last sampled token has
     not: it is computed in the step that samples its successor. draft_ids: tokens that somebody guesses to come next;
-    a step may compute them too, and what the model does not agree with is forgotten.
+    a step may compute them too, and what the model does not agree with is forgotten. salt: of the tenant, whose cached
+    prefixes others do not share. priority: lower ones are admitted first and preempted last. num_cached_tokens: of the
+    prompt, found in the cache when it was first admitted. scores_prompt: the logits of all its tokens are wanted, so it is
+    computed from its start, whatever is kept.
     """
 
     sequence_id: str
@@ -29,6 +32,10 @@ class Sequence:
     num_preemptions: int = 0
     draft_ids: list[int] = field(default_factory=list[int])
     status: Status = Status.WAITING
+    salt: str = ""
+    priority: int = 0
+    num_cached_tokens: int = 0
+    scores_prompt: bool = False
 
     def __post_init__(self) -> None:
         self.num_prompt_tokens = len(self.token_ids)

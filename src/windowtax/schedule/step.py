@@ -1,12 +1,12 @@
 """A step: what the model computes at once."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from windowtax.schedule.sequence import Sequence
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """Tokens start ... start + num_tokens - 1 of one sequence, the last `num_drafts` of which are its draft's first."""
 
     sequence: Sequence
@@ -23,6 +23,13 @@ class Chunk:
     def samples(self) -> bool:
         """Whether this chunk ends at the newest token, so that its last logits give the next one."""
         return self.end - self.num_drafts == len(self.sequence.token_ids)
+
+    @property
+    def num_logits(self) -> int:
+        """Of how many of its last tokens logits are wanted: all, those that are sampled from, or none."""
+        if self.sequence.scores_prompt:
+            return self.num_tokens
+        return self.num_drafts + 1 if self.samples else 0
 
     @property
     def token_ids(self) -> list[int]:

@@ -1,9 +1,10 @@
 """Element types, and the cache dtypes that are built of them.
 
 A cache dtype says which planes one cached vector per head becomes: its elements, and the scales that belong to them.
-What a person writes (`cache_dtype` reads it): a name; a name for keys and one for values, `int8/int4`; and behind a
-plus what else is chosen: `+edges:2` (the first and last two layers that keep tokens stay in bf16), `+index:mxfp4`
-(keys of a sparse index), `+state:bf16` and `+conv:fp32` (recurrent and convolution states).
+What a person writes (`cache_dtype` reads it): a name; a name for keys and one for values, `int8/int4`, which has the
+short name `k8v4`, as `int4_channel/int4` is `k4v4`; and behind a plus what else is chosen: `+edges:2` (the first and
+last two layers that keep tokens stay in bf16), `+index:mxfp4` (keys of a sparse index), `+state:bf16` and `+conv:fp32`
+(recurrent and convolution states).
 """
 
 from dataclasses import dataclass, replace
@@ -65,7 +66,8 @@ class CacheDtype:
     """In what bits keys and values are kept.
 
     scale: the type of the scales, None without; there are `scales` of them (2: with a zero point or minimum) for each
-    `group` numbers, or per token and head where group is None. value: the dtype of values where it is another.
+    `group` numbers, or per token and head where group is None. span: keys have a scale and a least value per channel
+    for so many tokens instead, and wait in bf16 until so many are there. value: the dtype of values, if another.
     latent, shared: served layouts of latent rows (MLA) and of rows that are key and value at once (DeepSeek-V4).
     latent_only: there is no such layout for keys and values of heads. index: of the keys of a sparse index, by name.
     state: of recurrent states, None for what the model asks for. conv: of convolution states. edges: so many first and
@@ -78,6 +80,7 @@ class CacheDtype:
     note: str
     group: int | None = None
     scales: int = 1
+    span: int = 1
     value: "CacheDtype | None" = None
     latent: RowFormat | None = None
     shared: RowFormat | None = None
@@ -109,6 +112,19 @@ class CacheDtype:
         """The dtype of the layers at the edges: bf16, states as chosen."""
         return replace(CACHE_DTYPES["bf16"], state=self.state, conv=self.conv)
 
+    def key_planes(self, num_heads: int, dim: int) -> tuple[Plane, ...]:
+        """The planes of one token's keys: as other vectors, unless scales run along the tokens. Raises BadInput."""
+        if self.span == 1 or self.scale is None:
+            return self.vector_planes("k", num_heads, dim)
+        grows = Growth.PER_TOKEN
+        codes = Plane("k", (num_heads, dim), self.element.name, self.element.bits, grows)
+        return (codes, Plane("k_scale", (num_heads, self.scales, dim), *_type(self.scale), grows, self.span))
+
+    def tail_planes(self, num_heads: int, dim: int) -> tuple[Plane, ...]:
+        """Where a sequence's newest keys wait until `span` of them can be kept; none where scales are per token."""
+        shape = (self.span, num_heads, dim)
+        return () if self.span == 1 else (Plane("k_tail", shape, *_type(BF16), Growth.PER_SEQUENCE),)
+
     def vector_planes(self, name: str, num_heads: int, dim: int, grows: Growth = Growth.PER_TOKEN) -> tuple[Plane, ...]:
         """The planes of one vector of `dim` numbers per head and row: [num_heads, dim], and its scales.
 
@@ -118,6 +134,11 @@ class CacheDtype:
             raise BadInput(
                 f"The cache dtype {self.name} is a layout of latent rows (MLA); this model keeps keys and values.",
                 "Take fp8, or another dtype of keys and values.",
+            )
+        if self.span > 1:
+            raise BadInput(
+                f"The cache dtype {self.name} is a layout of keys of heads; this model also keeps {name}.",
+                "Take another cache dtype.",
             )
         data = Plane(name, (num_heads, dim), self.element.name, self.element.bits, grows)
         if self.scale is None:
@@ -143,7 +164,7 @@ class CacheDtype:
 
     def vector_bytes(self, dim: int) -> float:
         """Bytes of one vector of `dim` numbers with its scales, as facts tables print them."""
-        return sum(prod(plane.shape) * plane.bits / 8 for plane in self.vector_planes("x", 1, dim))
+        return sum(prod(plane.shape) * plane.bits / 8 / plane.span for plane in self.key_planes(1, dim))
 
     def _scale_shape(self, name: str, num_heads: int, dim: int) -> tuple[int, ...]:
         if self.group is None:
@@ -164,6 +185,21 @@ def _check_group(dim: int, group: int, what: str) -> None:
             "Take a cache dtype with a scale per token and head (int8, int4, fp8_token_head) or without (bf16, fp8).",
         )
 
+
+CHANNEL_SPAN = 32
+"""Tokens that share a channel's scale: those of one block of the engine."""
+
+_INT8 = CacheDtype("int8", INT8, FP32, "1 byte per number and one fp32 scale per token and head")
+_INT4 = CacheDtype("int4", INT4, FP32, "half a byte per number and one fp32 scale per token and head")
+_INT4_CHANNEL = CacheDtype(
+    "int4_channel",
+    INT4,
+    FP16,
+    "keys: half a byte per number, an fp16 scale and least value per channel and 32 tokens; values: int4",
+    scales=2,
+    span=CHANNEL_SPAN,
+    value=_INT4,
+)
 
 _MLA_FP8 = RowFormat(FP8, FP32, 128, BF16)
 _MLA_NVFP4 = RowFormat(E2M1, FP8, 16, FP8)
@@ -188,8 +224,9 @@ CACHE_DTYPES = {
         CacheDtype("fp16", FP16, None, "2 bytes per number"),
         CacheDtype("fp8", FP8, None, "1 byte per number, one scale per layer (not counted: it does not grow)"),
         CacheDtype("fp8_token_head", FP8, FP32, "1 byte per number and one fp32 scale per token and head"),
-        CacheDtype("int8", INT8, FP32, "1 byte per number and one fp32 scale per token and head"),
-        CacheDtype("int4", INT4, FP32, "half a byte per number and one fp32 scale per token and head"),
+        _INT8,
+        _INT4,
+        _INT4_CHANNEL,
         CacheDtype("mxfp8", FP8, UE8M0, "1 byte per number and one exponent byte per 32 numbers", group=32),
         CacheDtype("mxfp4", E2M1, UE8M0, "half a byte per number and one exponent byte per 32 numbers", group=32),
         CacheDtype("nvfp4", E2M1, FP8, "half a byte per number and one e4m3 scale per 16 numbers", group=16),
@@ -236,14 +273,16 @@ OTHER_NAMES = {
     "fp8_per_token_head": "fp8_token_head",
     "int8_per_token_head": "int8",
     "int4_per_token_head": "int4",
+    "k8v4": "int8/int4",
+    "k4v4": "int4_channel/int4",
 }
-"""Spellings of engines and of configs -> ours."""
+"""Spellings of engines and of configs, and short names -> ours."""
 
 
 def cache_dtype(name: str) -> CacheDtype:
     """The cache dtype of that name or combination (see the head of this file). Raises UnknownName or BadInput."""
     base, *choices = name.split("+")
-    keys, slash, values = base.partition("/")
+    keys, slash, values = OTHER_NAMES.get(base, base).partition("/")
     found = _named(keys)
     if slash:
         found = replace(found, value=replace(_named(values).values, value=None))
@@ -260,7 +299,7 @@ def _named(name: str) -> CacheDtype:
     if known not in CACHE_DTYPES:
         raise UnknownName(
             f"There is no cache dtype called {name!r}.",
-            f"There are: {', '.join(CACHE_DTYPES)}. Keys and values may differ: int8/int4. "
+            f"There are: {', '.join(CACHE_DTYPES)}. Keys and values may differ: int8/int4 (short: k8v4). "
             "Behind a plus: edges:2, index:mxfp4, state:bf16, conv:fp32.",
         )
     return CACHE_DTYPES[known]

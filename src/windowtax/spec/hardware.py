@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import inf
 
 from windowtax.base.errors import BadInput
 from windowtax.base.sourced import Basis, Sourced
+from windowtax.spec.dtypes import element_type
 
 WIDER = {"int4": "bf16", "fp4": "bf16", "int8": "bf16", "fp8": "bf16", "fp16": "bf16", "bf16": "fp32"}
 """Where a chip has no rate for an element type, numbers are widened to this one before they are multiplied."""
@@ -15,9 +17,15 @@ class Hardware:
     """One accelerator (or one CPU machine), and the node it stands in.
 
     memory_bytes: B. read_bytes_per_s: B/s from its own memory. peak_flops_per_s: dense FLOP/s by element type.
-    compute_efficiency: share of that peak a prefill reaches, by the same element types. bandwidth_efficiency: share of
-    read_bytes_per_s a decode step reaches. usable_memory: share of memory that weights, cache and activations may
-    take. layer_overhead_s: s per layer and step that no roofline explains (launches, synchronisation).
+    compute_efficiency: share of that peak a prefill reaches, by the same element types. usable_memory: share of memory
+    that weights, cache and activations may take.
+
+    Shares of read_bytes_per_s that a step reaches: bandwidth_efficiency on weights, widening_efficiency on weights that
+    are widened before they are multiplied, cache_efficiency on the cache. link_efficiency: share of links and network
+    that is reached. What no roofline explains: layer_overhead_s, s per layer and step (launches, synchronisation);
+    expert_overhead_s, s more of a layer with routed experts (choosing, sorting, more and smaller kernels);
+    all_reduce_s, s until a few tokens are summed up over all ranks, however few their bytes; None without links.
+
     link_bytes_per_s: B/s per direction to the other accelerators of the node, None where there are none.
     network_bytes_per_s: B/s per direction and accelerator to other nodes, None where nobody says.
     usd_per_hour: USD/h for one accelerator, None where nobody rents it out.
@@ -29,11 +37,16 @@ class Hardware:
     usable_memory: Sourced
     read_bytes_per_s: Sourced
     bandwidth_efficiency: Sourced
+    widening_efficiency: Sourced
+    cache_efficiency: Sourced
     peak_flops_per_s: Mapping[str, Sourced]
     compute_efficiency: Mapping[str, Sourced]
+    link_efficiency: Sourced
     layer_overhead_s: Sourced
+    expert_overhead_s: Sourced
     accelerators_per_node: Sourced
     link_bytes_per_s: Sourced | None = None
+    all_reduce_s: Sourced | None = None
     network_bytes_per_s: Sourced | None = None
     usd_per_hour: Sourced | None = None
 
@@ -64,8 +77,20 @@ class Hardware:
 
     @property
     def achieved_bytes_per_s(self) -> float:
-        """B/s that a decode step really reaches: bandwidth times efficiency."""
+        """B/s that a step really reaches on weights: bandwidth times efficiency."""
         return self.read_bytes_per_s.value * self.bandwidth_efficiency.value
+
+    @property
+    def cache_bytes_per_s(self) -> float:
+        """B/s that a step really reaches on the cache."""
+        return self.read_bytes_per_s.value * self.cache_efficiency.value
+
+    def weight_bytes_per_s(self, bits: int, element: str) -> float:
+        """B/s reached on weights kept in so many bits and multiplied as `element`, or wider where this chip must."""
+        computed = self.compute_element(element)
+        widened = bits < (4 if computed == "fp4" else element_type(computed).bits)
+        share = self.widening_efficiency if widened else self.bandwidth_efficiency
+        return self.read_bytes_per_s.value * share.value
 
     def as_floor(self) -> "Hardware":
         """The same chip with all efficiencies at 1 and no overhead: times computed with it cannot be beaten."""
@@ -74,12 +99,17 @@ class Hardware:
         return replace(
             self,
             bandwidth_efficiency=one,
+            widening_efficiency=one,
+            cache_efficiency=one,
             compute_efficiency=dict.fromkeys(self.peak_flops_per_s, one),
             layer_overhead_s=none,
+            expert_overhead_s=none,
+            link_efficiency=one,
+            all_reduce_s=none,
         )
 
     def priced(self, usd_per_hour: float, date: str) -> "Hardware":
-        """The same chip at a price that the caller states. Raises BadInput below zero."""
-        if usd_per_hour < 0:
-            raise BadInput(f"A price of {usd_per_hour:g} USD per hour makes no sense.")
+        """The same chip at a price that the caller states. Raises BadInput below zero, and for what is no number."""
+        if not 0 <= usd_per_hour < inf:
+            raise BadInput(f"A price of {usd_per_hour:g} USD per hour makes no sense.", "Give dollars, such as 2.95.")
         return replace(self, usd_per_hour=Sourced(usd_per_hour, "USD/h", Basis.ASSUMED, "given by the caller", date))

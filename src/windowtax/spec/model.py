@@ -19,10 +19,14 @@ class NormPlacement(StrEnum):
 
     PRE = "pre"
     """Before attention and before the MLP (Llama)."""
+    POST = "post"
+    """After both, on what they give, before it is added (OLMo 2, EXAONE 4)."""
     SANDWICH = "sandwich"
     """Before and after both (Gemma 2 and 3)."""
     PARALLEL = "parallel"
     """One norm before both, which run side by side on what it gives (Cohere)."""
+    BORROWED = "borrowed"
+    """None of its own: it runs beside the next layer's attention, on what that one's norm gives (Falcon-H1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,8 @@ class LayerSpec:
         names = [f"{name}_norm" for name, weights in parts.items() if weights]
         if self.norms is NormPlacement.PARALLEL:
             names = ["attention_norm"]
+        if self.norms is NormPlacement.BORROWED:
+            names = []
         if self.norms is NormPlacement.SANDWICH:
             names += ["attention_post_norm", "mlp_post_norm"]
         return (
@@ -55,9 +61,10 @@ class ModelSpec:
 
     max_context_tokens: what the config claims. norm_unit_offset: norms multiply by 1 + weight (Gemma).
     embedding_scale: embeddings are multiplied by it (Gemma: sqrt(hidden_size)). logit_softcap: final logits become
-    softcap * tanh(logits / softcap). weight_dtype: of the published checkpoint, by element-type name. extra_weights:
-    tensors outside of the layers beside embedding, norm and head. draft_layers: layers of multi-token prediction, which
-    are no part of the decoder: they cost only where they draft (`with_drafts`).
+    softcap * tanh(logits / softcap). weight_dtype: of the published checkpoint, by element-type name. cache_dtype: what
+    that checkpoint was calibrated to keep its cache in; None where it says nothing. extra_weights: tensors outside of
+    the layers beside embedding, norm and head. draft_layers: layers of multi-token prediction, which are no part of the
+    decoder: they cost only where they draft (`with_drafts`).
     """
 
     name: str
@@ -73,6 +80,7 @@ class ModelSpec:
     embedding_scale: float = 1.0
     logit_softcap: float | None = None
     weight_dtype: str = "bf16"
+    cache_dtype: str | None = None
     extra_weights: tuple[Weight, ...] = ()
     draft_layers: tuple[LayerSpec, ...] = ()
 

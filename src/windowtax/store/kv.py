@@ -1,104 +1,166 @@
-"""The KV store: the tensors behind the block pools, plane by plane as the CacheLayout declares them."""
+"""The KV store: the bytes behind the block pools, plane by plane as the CacheLayout declares them.
 
-import itertools
-from collections.abc import Sequence
+A plane of a group is one tensor of bytes [layers, num_blocks, bytes of a block]. What lies inside a block is the
+business of who computes: the torch path keeps row after row (a token's heads side by side); native kernels arrange the
+same bytes head by head. Nobody reads what the other wrote.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from windowtax.base.errors import BadInput
-from windowtax.ops.dtypes import TORCH_DTYPES
-from windowtax.spec.cache import CacheLayout
+from windowtax.spec.cache import CacheLayout, LayerCache
+from windowtax.spec.planes import Plane
+from windowtax.store.codecs.base import Codec, codec_of
+from windowtax.store.extent import Extent
+
+_WORDS = (torch.int64, torch.int32, torch.int16, torch.uint8)
+"""torch moves rows number by number, so they are moved in the widest that divides them."""
+
+
+class Rows:
+    """One plane of one layer, as rows of bytes. span: tokens per row, where these are fewer than tokens."""
+
+    def __init__(self, blocks: Tensor, plane: Plane) -> None:
+        self.span, self.row_bytes = plane.span, plane.row_bytes
+        word = next(word for word in _WORDS if plane.row_bytes % word.itemsize == 0)
+        self._blocks = blocks.view(word)
+        self._rows = self._blocks.view(-1, plane.row_bytes // word.itemsize)
+
+    def put(self, slots: Tensor, values: Tensor) -> None:
+        """Stores values [T / span, ...] at the pool's slots [T]."""
+        if self.span > 1:
+            slots = slots[:: self.span] // self.span
+        words = values.flatten(1).contiguous().view(self._rows.dtype)
+        self._rows.index_copy_(0, slots, words)
+
+    def take(self, extent: Extent) -> Tensor:
+        """The bytes of an extent, oldest row first: a view where its blocks are neighbours."""
+        count = extent.num_rows // self.span
+        if extent.blocks is None:
+            begin = extent.begin // self.span
+            return self._rows[begin : begin + count].view(torch.uint8)
+        gathered = self._blocks.index_select(0, extent.blocks)
+        return gathered.view(-1, self._rows.shape[1])[:count].view(torch.uint8)
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
-    """Where the held tokens of one sequence lie in a group's pool.
+class Vectors:
+    """One named vector per row of a layer, such as k: its planes (codes, and scales if any) and their codec."""
 
-    first: position of the first held token. num_tokens: how many are held from there. blocks: the ids of their
-    blocks, or None where these follow each other, so that the tokens are one slice that begins at slot `begin`.
+    shape: tuple[int, ...]
+    codec: Codec
+    planes: tuple[Rows, ...]
+
+    def write(self, slots: Tensor, values: Tensor) -> None:
+        """Stores values [T, *shape] at the pool's slots [T]; whole spans where scales are shared."""
+        for rows, encoded in zip(self.planes, self.codec.encode(values), strict=True):
+            rows.put(slots, encoded)
+
+    def read(self, extent: Extent) -> Tensor:
+        """The rows of an extent [num_rows, *shape], oldest first."""
+        return self.codec.decode([rows.take(extent) for rows in self.planes], self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of one layer's cache: rows of tokens, of summaries, or a state.
+
+    group: its layer group. row: which of the group's layers it is. vectors: what it keeps, by name.
     """
 
-    first: int
-    num_tokens: int
-    begin: int
-    blocks: Tensor | None
-
-    @classmethod
-    def of(
-        cls, block_ids: Sequence[int], first: int, num_tokens: int, block_size: int, device: torch.device
-    ) -> "Extent":
-        """first: the position at which the first block begins."""
-        consecutive = block_ids[-1] - block_ids[0] == len(block_ids) - 1 and all(
-            b == a + 1 for a, b in itertools.pairwise(block_ids)
-        )
-        blocks = None if consecutive else torch.tensor(block_ids, device=device)
-        return cls(first, num_tokens, block_ids[0] * block_size, blocks)
+    group: int
+    row: int
+    cache: LayerCache
+    vectors: dict[str, Vectors]
 
 
 class KVStore:
-    """One tensor [layers of the group, num_blocks, block_size, *shape] per group and plane.
+    """planes: per group and plane name, a tensor of bytes [layers of the group, num_blocks, bytes of a block].
 
-    Raises BadInput for a cache dtype whose elements the engine does not store yet.
+    Raises BadInput for a cache that the engine cannot store.
     """
 
     def __init__(self, layout: CacheLayout, num_blocks: Sequence[int], device: torch.device) -> None:
+        refuse_unstorable(layout)
         self.layout = layout
         self.planes: list[dict[str, Tensor]] = []
-        self._place: dict[int, tuple[int, int]] = {}
+        self._parts: dict[int, list[Part]] = {}
         for index, (group, count) in enumerate(zip(layout.groups, num_blocks, strict=True)):
-            self._place.update({layer: (index, row) for row, layer in enumerate(group.layers)})
-            self.planes.append(
-                {
-                    plane.name: torch.zeros(
-                        (len(group.layers), count, layout.block_size, *plane.shape),
-                        dtype=_storable(plane.element),
-                        device=device,
-                    )
-                    for plane in group.cache.planes
-                }
-            )
+            rows = rows_per_block(group.cache, layout.block_size)
+            tensors = {
+                plane.name: torch.zeros(
+                    (len(group.layers), count, rows * plane.unit_bytes), dtype=torch.uint8, device=device
+                )
+                for plane in group.cache.planes
+            }
+            self.planes.append(tensors)
+            for row, layer in enumerate(group.layers):
+                part = Part(index, row, group.cache, _vectors(group.cache, tensors, row))
+                self._parts.setdefault(layer, []).append(part)
 
     @property
     def nbytes(self) -> int:
         """Bytes of all tensors: what "allocated" means on the bill."""
         return sum(tensor.nbytes for group in self.planes for tensor in group.values())
 
-    def group_of(self, layer: int) -> int:
-        """The group that a layer belongs to."""
-        return self._place[layer][0]
+    def parts(self, layer: int, name: str) -> tuple[Part, ...]:
+        """The parts of a layer that keep vectors of that name ("k", "v", "k_tail", "block_min", "state" ...).
 
-    def write(self, layer: int, plane: str, slots: Tensor, values: Tensor) -> None:
-        """Stores values [T, *shape] at the pool's slots [T]."""
-        flat = self._flat(layer, plane)
-        flat.index_copy_(0, slots, values.to(flat.dtype))
+        One, but where sinks and a window are kept apart: the sinks first then. None where it keeps no such thing.
+        """
+        found = [part for part in self._parts.get(layer, ()) if name in part.vectors]
+        return tuple(sorted(found, key=lambda part: part.cache.keep_first is None))
 
-    def read(self, layer: int, plane: str, extent: Extent) -> Tensor:
-        """The held tokens of a sequence [num_tokens, *shape], oldest first: a view where its blocks are neighbours."""
-        flat = self._flat(layer, plane)
-        if extent.blocks is None:
-            return flat[extent.begin : extent.begin + extent.num_tokens]
-        group, row = self._place[layer]
-        gathered = self.planes[group][plane][row].index_select(0, extent.blocks)
-        return gathered.flatten(0, 1)[: extent.num_tokens]
+    def block_bytes(self, group: int, block_id: int) -> bytes:
+        """Everything that one block holds: plane after plane as the layout names them, in each layer after layer."""
+        return b"".join(plane[:, block_id].cpu().numpy().tobytes() for plane in self.planes[group].values())
 
-    def _flat(self, layer: int, plane: str) -> Tensor:
-        group, row = self._place[layer]
-        return self.planes[group][plane][row].flatten(0, 1)
+    def put_block_bytes(self, group: int, block_id: int, data: bytes) -> None:
+        """Fills a block with what `block_bytes` gave for one of the same group."""
+        begin = 0
+        for plane in self.planes[group].values():
+            part = plane[:, block_id]
+            size = part.numel()
+            part.copy_(torch.frombuffer(bytearray(data[begin : begin + size]), dtype=torch.uint8).view(part.shape))
+            begin += size
+
+
+def rows_per_block(cache: LayerCache, block_size: int) -> int:
+    """Rows that one block of a part has: tokens, summaries, or one state."""
+    return 1 if cache.is_state else cache.block_tokens(block_size) // cache.stride
 
 
 def refuse_unstorable(layout: CacheLayout) -> None:
-    """Raises BadInput for a layout with elements that the store does not keep yet."""
+    """Raises BadInput for a layout that the store does not keep: it names what, and what to do."""
     for group in layout.groups:
-        for plane in group.cache.planes:
-            _storable(plane.element)
+        for data, scale in _paired(group.cache):
+            codec = codec_of(data, scale)
+            if layout.block_size % codec.span:
+                raise BadInput(
+                    f"Blocks of {layout.block_size} tokens do not hold whole scales of {data.name}, which are made "
+                    f"over {codec.span} tokens.",
+                    f"Take a block size that {codec.span} divides.",
+                )
 
 
-def _storable(element: str) -> torch.dtype:
-    if element not in TORCH_DTYPES:
-        raise BadInput(
-            f"The engine does not store a cache of {element} yet; plans know it.",
-            f"Use --cache-dtype {', '.join(TORCH_DTYPES)}.",
+def _paired(cache: LayerCache) -> Iterator[tuple[Plane, Plane | None]]:
+    """Each plane of codes with its plane of scales, if it has one."""
+    planes = {plane.name: plane for plane in cache.planes}
+    for name, plane in planes.items():
+        if not name.endswith("_scale"):
+            yield plane, planes.get(f"{name}_scale")
+
+
+def _vectors(cache: LayerCache, tensors: dict[str, Tensor], row: int) -> dict[str, Vectors]:
+    return {
+        data.name: Vectors(
+            data.shape,
+            codec_of(data, scale),
+            tuple(Rows(tensors[plane.name][row], plane) for plane in (data, scale) if plane is not None),
         )
-    return TORCH_DTYPES[element]
+        for data, scale in _paired(cache)
+    }

@@ -1,5 +1,5 @@
-"""Command R (2024) and Command R7B, Command A (Cohere 2025, arXiv 2504.00698): one norm before attention and MLP, which
-run side by side; tied embeddings.
+"""Command R and R+ (2024), Command R7B and Command A (Cohere 2025, arXiv 2504.00698): one norm before attention and
+MLP, which run side by side; tied embeddings.
 
 `cohere` attends to everything; `cohere2` slides a window on three layers of four, and every fourth is global and has
 no RoPE. Planned only: LayerNorm and the logit scale are not computed here.
@@ -11,7 +11,7 @@ from windowtax.base.strict import StrictConfig
 from windowtax.catalog.family import FAMILIES, Family
 from windowtax.catalog.layer_types import FULL, SLIDING, by_type, every, read_layer_types
 from windowtax.catalog.sizes import Sizes, read_sizes
-from windowtax.spec.attention.softmax import SoftmaxAttention
+from windowtax.spec.attention.softmax import QkNorm, SoftmaxAttention
 from windowtax.spec.model import LayerSpec, ModelSpec, NormPlacement
 from windowtax.spec.rope import Rope
 
@@ -26,14 +26,16 @@ _IGNORABLE = {
 
 
 def read_cohere(config: StrictConfig) -> ModelSpec:
-    """Full attention with RoPE on every layer."""
+    """Full attention with RoPE on every layer. Command R+ normalises queries and keys."""
     sizes, rope = _read_shared(config, default_theta=5e5)
-    return _build(sizes, "cohere", [sizes.attention(rope)] * sizes.num_layers)
+    norm = QkNorm.EACH_HEAD if config.take("use_qk_norm", bool, False) else QkNorm.NONE
+    return _build(sizes, "cohere", [sizes.attention(rope, qk_norm=norm)] * sizes.num_layers)
 
 
 def read_cohere2(config: StrictConfig) -> ModelSpec:
     """Windowed layers have RoPE, global ones do not."""
     sizes, rope = _read_shared(config, default_theta=1e4)
+    config.expect("use_qk_norm", False)
     config.expect("order_of_interleaved_layers", "local_attn_first")
     pattern = config.take("sliding_window_pattern", int, 4)
     kinds = read_layer_types(config, sizes.num_layers) or every(pattern, sizes.num_layers)
@@ -44,7 +46,6 @@ def read_cohere2(config: StrictConfig) -> ModelSpec:
 def _read_shared(config: StrictConfig, default_theta: float) -> tuple[Sizes, Rope]:
     sizes = read_sizes(config, {"tie_word_embeddings": True}, norm_eps_key="layer_norm_eps")
     config.expect("attention_bias", False)
-    config.expect("use_qk_norm", False)
     config.expect("use_gated_activation", True)
     config.expect("use_parallel_block", True)
     config.expect("rotary_pct", 1.0)

@@ -16,7 +16,7 @@ from windowtax.spec.attention.compressed import CompressedAttention
 from windowtax.spec.attention.indexer import Indexer
 from windowtax.spec.mlp import ExpertsMlp
 from windowtax.spec.model import LayerSpec, ModelSpec
-from windowtax.spec.rope import Rope, read_rope
+from windowtax.spec.rope import Rope, read_rope, read_rope_by_kind
 from windowtax.spec.rope.none import NoScaling
 from windowtax.spec.weights import Weight
 
@@ -29,6 +29,7 @@ def read(config: StrictConfig) -> ModelSpec:
     if sizes.num_kv_heads != 1:
         raise UnsupportedModel(f"{config.source}: {sizes.num_kv_heads} KV heads; one row for all heads was expected.")
     config.expect("attention_bias", False)
+    config.expect("mlp_bias", False)
     ratios, drafts = _ratios(config, sizes.num_layers)
     kinds = {ratio: _attention(config, sizes, ratio) for ratio in {*ratios, *drafts}}
     experts = ExpertsMlp(
@@ -40,7 +41,7 @@ def read(config: StrictConfig) -> ModelSpec:
         router_bias=True,
     )
     hashed = replace(experts, router_bias=False, hashed_vocab=sizes.vocab_size)
-    num_hashed = config.take("num_hash_layers", int, 3)
+    num_hashed = _hashed(config)
     streams = config.take("hc_mult", int)
     beside = _connections(streams, sizes.hidden_size)
     layers = [
@@ -60,10 +61,21 @@ def read(config: StrictConfig) -> ModelSpec:
     )
 
 
+def _hashed(config: StrictConfig) -> int:
+    """How many layers, from the first on, send tokens by a table."""
+    kinds = optional_list(config, "mlp_layer_types")
+    if kinds is None:
+        return config.take("num_hash_layers", int, 3)
+    count = kinds.count("hash_moe")
+    config.expect("mlp_layer_types", ["hash_moe"] * count + ["moe"] * (len(kinds) - count))
+    config.expect("num_hash_layers", count)
+    return count
+
+
 def _weight_dtype(config: StrictConfig, others: str) -> str:
     """Experts may be in a narrower type than the rest: fp4 with one exponent per 32 numbers (MXFP4)."""
     named = config.take("expert_dtype", str, "")
-    if named in ("", others):
+    if named in ("", others) or (named, others) == ("fp4", "nvfp4_fp8"):
         return others
     if (named, others) != ("fp4", "fp8"):
         raise UnsupportedModel(
@@ -96,9 +108,7 @@ def _ratios(config: StrictConfig, num_layers: int) -> tuple[list[int], list[int]
 
 def _attention(config: StrictConfig, sizes: Sizes, ratio: int) -> CompressedAttention:
     q_rank, turned = config.take("q_lora_rank", int), config.take("qk_rope_head_dim", int, 64)
-    theta = config.take("rope_theta", float, 1e4)
-    scaled = read_rope(config, head_dim=turned, max_context_tokens=sizes.max_context_tokens)
-    wide = Rope(config.take("compress_rope_theta", float, 1.6e5), turned, scaled.scaling)
+    near, wide = _ropes(config, sizes, turned)
     indexer = Indexer(
         num_heads=config.take("index_n_heads", int), head_dim=config.take("index_head_dim", int), query_rank=q_rank
     )
@@ -108,7 +118,7 @@ def _attention(config: StrictConfig, sizes: Sizes, ratio: int) -> CompressedAtte
         num_query_heads=sizes.num_query_heads,
         head_dim=sizes.head_dim,
         rope_dim=turned,
-        rope=wide if ratio else Rope(theta, turned, NoScaling()),
+        rope=wide if ratio else near,
         q_lora_rank=q_rank,
         output_groups=config.take("o_groups", int),
         o_lora_rank=config.take("o_lora_rank", int),
@@ -118,6 +128,22 @@ def _attention(config: StrictConfig, sizes: Sizes, ratio: int) -> CompressedAtte
         indexer=indexer if sparse else None,
         top_k=top_k if sparse else None,
     )
+
+
+def _ropes(config: StrictConfig, sizes: Sizes, turned: int) -> tuple[Rope, Rope]:
+    """Of layers without compressed rows, which is never scaled, and of the others: as keys of their own, or as `main`
+    and `compress` of one dict (transformers 5)."""
+    given = optional_dict(config, "rope_parameters") or {}
+    if set(given) == {"main", "compress"}:
+        found = read_rope_by_kind(
+            config, head_dims=dict.fromkeys(given, sizes.head_dim), max_context_tokens=sizes.max_context_tokens
+        )
+        config.expect("compress_rope_theta", found["compress"].theta)
+        return found["main"], found["compress"]
+    theta = config.take("rope_theta", float, 1e4)
+    scaled = read_rope(config, head_dim=turned, max_context_tokens=sizes.max_context_tokens)
+    wide = Rope(config.take("compress_rope_theta", float, 1.6e5), turned, scaled.scaling)
+    return Rope(theta, turned, NoScaling()), wide
 
 
 def _connections(streams: int, hidden_size: int) -> tuple[Weight, ...]:

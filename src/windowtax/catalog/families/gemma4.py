@@ -8,12 +8,14 @@ and turned, values only normed, so both are kept. The last `num_kv_shared_layers
 import math
 from dataclasses import replace
 
+from windowtax.base.errors import UnsupportedModel
 from windowtax.base.strict import StrictConfig
 from windowtax.catalog.cache_sharing import share_last
 from windowtax.catalog.families.gemma3n import per_layer_embedding, per_layer_gate
 from windowtax.catalog.family import FAMILIES, Family
 from windowtax.catalog.layer_types import FULL, SLIDING, by_type, every, read_layer_types
 from windowtax.catalog.sizes import Sizes, read_sizes
+from windowtax.catalog.typed import optional_dict, optional_list
 from windowtax.spec.attention.full import FullAttention
 from windowtax.spec.attention.softmax import QkNorm, SoftmaxAttention
 from windowtax.spec.mlp import ExpertsMlp, GatedMlp, Mlp, ParallelMlp
@@ -55,6 +57,7 @@ def _attention(config: StrictConfig, sizes: Sizes) -> dict[str, SoftmaxAttention
     wide = config.take("global_head_dim", int, 512)
     global_heads = config.take("num_global_key_value_heads", int, sizes.num_kv_heads)
     same = config.take("attention_k_eq_v", bool, False)
+    _expect_wide_where_full(config, sizes, wide)
     ropes = _ropes(config, sizes, wide)
     local = replace(sizes.attention(ropes[SLIDING], qk_norm=QkNorm.PER_HEAD), scale=1.0)
     full: FullAttention = replace(
@@ -66,6 +69,20 @@ def _attention(config: StrictConfig, sizes: Sizes) -> dict[str, SoftmaxAttention
         keys_are_values=same,
     )
     return {FULL: full, SLIDING: sizes.windowed(local, config.take("sliding_window", int))}
+
+
+def _expect_wide_where_full(config: StrictConfig, sizes: Sizes, wide: int) -> None:
+    """transformers 5 writes the global head size layer by layer, as `per_layer_config` ("05": {"head_dim": 512})."""
+    given = optional_dict(config, "per_layer_config")
+    kinds = optional_list(config, "layer_types") or every(6, sizes.num_layers)
+    if given is None:
+        return
+    said = {int(index): dict(values) for index, values in given.items()}
+    meant = {index: {"head_dim": wide} for index, kind in enumerate([*kinds[:-1], FULL]) if kind == FULL}
+    if said != meant:
+        raise UnsupportedModel(
+            f"{config.source}: 'per_layer_config' says more than a head_dim of {wide} on full layers."
+        )
 
 
 def _ropes(config: StrictConfig, sizes: Sizes, wide: int) -> dict[str, Rope]:

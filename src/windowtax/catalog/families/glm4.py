@@ -1,5 +1,6 @@
 """GLM-4 9B, dense, in both forms (Zhipu 2024, arXiv 2406.12793): `glm` of 2024, and `glm4` of April 2025, which adds
-norms after attention and MLP. Two KV heads, biases on q, k and v, RoPE on half of each head."""
+norms after attention and MLP, and is the decoder of GLM-4.1V and 4.6V-Flash. Two KV heads, biases on q, k and v, RoPE
+on half of each head."""
 
 from windowtax.base.strict import StrictConfig
 from windowtax.catalog.family import FAMILIES, Family
@@ -26,4 +27,17 @@ def _read(config: StrictConfig, family: str, norms: NormPlacement) -> ModelSpec:
 
 
 FAMILIES.register("glm")(Family(name="glm", architectures=("GlmForCausalLM", "glm"), reader=read_glm))
-FAMILIES.register("glm4")(Family(name="glm4", architectures=("Glm4ForCausalLM", "glm4"), reader=read_glm4))
+FAMILIES.register("glm4")(
+    Family(
+        name="glm4",
+        architectures=(
+            "Glm4ForCausalLM",
+            "glm4",
+            "Glm4vForConditionalGeneration",
+            "Glm46VForConditionalGeneration",
+            "glm4v",
+            "glm4v_text",
+        ),
+        reader=read_glm4,
+    )
+)

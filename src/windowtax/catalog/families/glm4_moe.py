@@ -1,5 +1,5 @@
-"""GLM-4.5, 4.6, 4.7 and their Air versions (Zhipu 2025, arXiv 2508.06471): the first layers dense, then routed experts
-beside a shared one; biases on q, k and v; RoPE on half of each head."""
+"""GLM-4.5, 4.6, 4.7, their Air versions, and the decoders of 4.5V and 4.6V (Zhipu 2025, arXiv 2508.06471): the first
+layers dense, then routed experts beside a shared one; biases on q, k and v; RoPE on half of each head."""
 
 from windowtax.base.strict import StrictConfig
 from windowtax.catalog.family import FAMILIES, Family
@@ -33,7 +33,13 @@ def read(config: StrictConfig) -> ModelSpec:
 FAMILIES.register("glm4_moe")(
     Family(
         name="glm4_moe",
-        architectures=("Glm4MoeForCausalLM", "glm4_moe"),
+        architectures=(
+            "Glm4MoeForCausalLM",
+            "glm4_moe",
+            "Glm4vMoeForConditionalGeneration",
+            "glm4v_moe",
+            "glm4v_moe_text",
+        ),
         reader=read,
         ignorable={**ROUTING, **PREDICTION_LAYERS},
     )

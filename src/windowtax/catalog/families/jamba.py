@@ -5,6 +5,7 @@ import math
 
 from windowtax.base.strict import StrictConfig
 from windowtax.catalog.family import FAMILIES, Family
+from windowtax.catalog.mamba import MAMBA_DETAILS
 from windowtax.catalog.sizes import read_sizes, state_element
 from windowtax.spec.attention.mamba1 import Mamba1
 from windowtax.spec.mlp import ExpertsMlp
@@ -57,9 +58,8 @@ FAMILIES.register("jamba")(
         architectures=("JambaForCausalLM", "jamba"),
         reader=read,
         ignorable={
+            **MAMBA_DETAILS,
             "calc_logits_for_entire_prompt": "which logits transformers computes",
-            "num_logits_to_keep": "which logits transformers computes",
-            "use_mamba_kernels": "which kernel transformers takes; all compute the same",
         },
     )
 )

@@ -5,11 +5,11 @@ from dataclasses import replace
 from windowtax.base.strict import StrictConfig
 from windowtax.catalog.family import FAMILIES, Family
 from windowtax.catalog.ignorable import ROUTING
-from windowtax.catalog.sizes import Sizes, read_sizes
-from windowtax.catalog.typed import optional_list
+from windowtax.catalog.qwen_experts import read_qwen_experts
+from windowtax.catalog.sizes import read_sizes
+from windowtax.catalog.stack import stack
 from windowtax.spec.attention.softmax import QkNorm
-from windowtax.spec.mlp import ExpertsMlp, Mlp
-from windowtax.spec.model import LayerSpec, ModelSpec
+from windowtax.spec.model import ModelSpec
 
 _UNUSED = "without effect while use_sliding_window is false, and no other value of that is accepted"
 
@@ -24,19 +24,7 @@ def read(config: StrictConfig) -> ModelSpec:
     rope = sizes.rope(config)
     bias = config.take("attention_bias", bool, False)
     attention = replace(sizes.attention(rope, qkv_bias=bias, qk_norm=QkNorm.PER_HEAD), output_bias=bias)
-    return sizes.model("qwen3_moe", [LayerSpec(attention=attention, mlp=mlp) for mlp in _mlps(config, sizes)])
-
-
-def _mlps(config: StrictConfig, sizes: Sizes) -> list[Mlp]:
-    experts = ExpertsMlp(
-        num_experts=config.take("num_experts", int),
-        top_k=config.take("num_experts_per_tok", int),
-        intermediate_size=config.take("moe_intermediate_size", int),
-        activation=sizes.activation,
-    )
-    dense = set(optional_list(config, "mlp_only_layers") or [])
-    step = config.take("decoder_sparse_step", int, 1)
-    return [sizes.mlp if index in dense or (index + 1) % step else experts for index in range(sizes.num_layers)]
+    return stack("qwen3_moe", sizes, attention, read_qwen_experts(config, sizes))
 
 
 FAMILIES.register("qwen3_moe")(

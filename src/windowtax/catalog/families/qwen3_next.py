@@ -11,21 +11,18 @@ from windowtax.catalog.family import FAMILIES, Family
 from windowtax.catalog.ignorable import ROUTING
 from windowtax.catalog.latent import draft_layers
 from windowtax.catalog.layer_types import FULL, LINEAR, by_type, every, read_layer_types
+from windowtax.catalog.qwen_experts import read_qwen_experts
 from windowtax.catalog.sizes import Sizes, read_sizes, state_element
-from windowtax.catalog.typed import optional_list
 from windowtax.spec.attention.base import AttentionKind
 from windowtax.spec.attention.gated_delta import GatedDelta
 from windowtax.spec.attention.softmax import QkNorm
-from windowtax.spec.mlp import ExpertsMlp, Mlp
 from windowtax.spec.model import LayerSpec, ModelSpec
 from windowtax.spec.rope import read_rope
-
-_POSITIONS = "positions of images; text is turned as without it"
 
 
 def read(config: StrictConfig) -> ModelSpec:
     """Full attention stands in `layer_types`, or on every `full_attention_interval`-th layer."""
-    has_experts = "num_experts" in config
+    has_experts = "num_experts" in config or "num_local_experts" in config
     sizes = read_sizes(config, {"intermediate_size": 0} if has_experts else None)
     interval = config.take("full_attention_interval", int, 4)
     kinds = read_layer_types(config, sizes.num_layers) or every(interval, sizes.num_layers, LINEAR)
@@ -33,7 +30,7 @@ def read(config: StrictConfig) -> ModelSpec:
     attention = by_type(config, kinds, known)
     if not has_experts:
         config.expect("mlp_only_layers", [])
-    mlps = _experts(config, sizes) if has_experts else [sizes.mlp] * sizes.num_layers
+    mlps = read_qwen_experts(config, sizes) if has_experts else [sizes.mlp] * sizes.num_layers
     layers = [LayerSpec(attention=a, mlp=m) for a, m in zip(attention, mlps, strict=True)]
     config.expect("mtp_use_dedicated_embeddings", False)
     draft = LayerSpec(attention=known[FULL], mlp=mlps[-1])
@@ -47,13 +44,13 @@ def read(config: StrictConfig) -> ModelSpec:
 def _full(config: StrictConfig, sizes: Sizes) -> AttentionKind:
     config.expect("attention_bias", False)
     config.expect("use_sliding_window", False)
+    config.expect("output_gate_type", "sigmoid", "swish", "silu")
     rope = read_rope(
         config,
         head_dim=sizes.head_dim,
         max_context_tokens=sizes.max_context_tokens,
         default_theta=1e7,
         default_partial_rotary_factor=0.25,
-        ignore={"mrope_section": _POSITIONS, "mrope_interleaved": _POSITIONS},
     )
     gated = config.take("attn_output_gate", bool, True)
     return replace(sizes.attention(rope, qk_norm=QkNorm.PER_HEAD), output_gate=gated)
@@ -68,21 +65,6 @@ def _delta(config: StrictConfig) -> GatedDelta:
         conv_kernel=config.take("linear_conv_kernel_dim", int),
         state_element=state_element(config, "mamba_ssm_dtype"),
     )
-
-
-def _experts(config: StrictConfig, sizes: Sizes) -> list[Mlp]:
-    shared = config.take("shared_expert_intermediate_size", int, 0)
-    experts = ExpertsMlp(
-        num_experts=config.take("num_experts", int),
-        top_k=config.take("num_experts_per_tok", int),
-        intermediate_size=config.take("moe_intermediate_size", int),
-        activation=sizes.activation,
-        shared_intermediate_size=shared,
-        shared_gate=shared > 0,
-    )
-    dense = set(optional_list(config, "mlp_only_layers") or [])
-    step = config.take("decoder_sparse_step", int, 1)
-    return [sizes.mlp if index in dense or (index + 1) % step else experts for index in range(sizes.num_layers)]
 
 
 FAMILIES.register("qwen3_next")(

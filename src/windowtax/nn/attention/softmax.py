@@ -6,13 +6,14 @@ taken from the projection: a token then sees the same numbers whether it is comp
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
 from torch import Tensor
 
 from windowtax.nn.attention.base import Attention
+from windowtax.nn.attention.held import Held, keep
 from windowtax.nn.inputs import SequenceRows, StepInputs
 from windowtax.ops.attention import attend, merge
 from windowtax.ops.elementwise import rms_norm, rotate
@@ -23,12 +24,14 @@ from windowtax.spec.attention.softmax import QkNorm, SoftmaxAttention
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Queries at start ... end - 1; they read keys from `key_start` up to themselves, at most `window` of them."""
+    """Queries at start ... end - 1; they read keys from `key_start` up to themselves, at most `window` of them, and the
+    first `sinks` keys of all, which then lie before `key_start`."""
 
     start: int
     end: int
     key_start: int
     window: int | None = None
+    sinks: int = 0
 
 
 class SoftmaxLayer(Attention):
@@ -50,11 +53,12 @@ class SoftmaxLayer(Attention):
 
     def forward(self, hidden: Tensor, inputs: StepInputs) -> Tensor:
         q, k, v = self._project(hidden, inputs)
-        slots = inputs.slots[inputs.store.group_of(self.layer)]
-        inputs.store.write(self.layer, "k", slots, k)
-        inputs.store.write(self.layer, "v", slots, v)
-        mixed = torch.cat([self._attend(q[rows.rows], rows, inputs) for rows in inputs.sequences])
-        return linear(mixed.flatten(1), self.output, self.output_bias)
+        held = zip(keep(self.layer, "k", k, inputs), keep(self.layer, "v", v, inputs), strict=True)
+        mixed = [
+            self.attend(q[rows.rows], rows, keys, values, inputs)
+            for rows, (keys, values) in zip(inputs.sequences, held, strict=True)
+        ]
+        return linear(torch.cat(mixed).flatten(1), self.output, self.output_bias)
 
     def _project(self, hidden: Tensor, inputs: StepInputs) -> tuple[Tensor, Tensor, Tensor]:
         spec = self.spec
@@ -81,23 +85,27 @@ class SoftmaxLayer(Attention):
             q, k = (rms_norm(x.unflatten(-1, (-1, width)), weight, self.norm_eps).flatten(-2) for x, weight in pairs)
         return q, k
 
-    def _attend(self, q: Tensor, rows: SequenceRows, inputs: StepInputs) -> Tensor:
-        store = inputs.store
-        extent = rows.extents[store.group_of(self.layer)]
-        k, v = (store.read(self.layer, plane, extent).to(q.dtype) for plane in ("k", "v"))
+    def attend(self, q: Tensor, rows: SequenceRows, keys: Held, values: Held, inputs: StepInputs) -> Tensor:
+        """The outputs [T, H, Dv] of one sequence's queries [T, H, D]."""
         outs: list[Tensor] = []
-        for piece in self.pieces(rows.start, rows.start + rows.num_tokens):
-            queries = q[piece.start - rows.start : piece.end - rows.start]
-            begin, end = piece.key_start - extent.first, piece.end - extent.first
-            outs.append(self._attend_piece(queries, k[begin:end], v[begin:end], piece.window))
+        for piece in self.pieces(rows.start, rows.end):
+            for first, end in keys.cuts(piece.start, piece.end):
+                cut = replace(piece, start=first, end=end)
+                outs.append(self._attend_piece(q[first - rows.start : end - rows.start], cut, keys, values))
         return outs[0] if len(outs) == 1 else torch.cat(outs)
 
-    def _attend_piece(self, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
+    def _attend_piece(self, q: Tensor, piece: Piece, keys: Held, values: Held) -> Tensor:
         """The last query stands at the last key. Keys before the queries need no mask: two calls and a merge."""
         scale, softcap = self.spec.softmax_scale, self.spec.softcap
+        k, v = (held.between(piece.key_start, piece.end, piece.start) for held in (keys, values))
         num_queries, num_before = q.shape[0], k.shape[0] - q.shape[0]
-        if window is not None or num_queries == 1 or num_before == 0:
-            return attend(q, k, v, scale=scale, causal=True, window=window, softcap=softcap)[0]
-        before = attend(q, k[:num_before], v[:num_before], scale=scale, softcap=softcap)
-        own = attend(q, k[num_before:], v[num_before:], scale=scale, causal=True, softcap=softcap)
-        return merge([before, own])
+        if piece.window is not None or num_queries == 1 or num_before == 0:
+            parts = [attend(q, k, v, scale=scale, causal=True, window=piece.window, softcap=softcap)]
+        else:
+            before = attend(q, k[:num_before], v[:num_before], scale=scale, softcap=softcap)
+            own = attend(q, k[num_before:], v[num_before:], scale=scale, causal=True, softcap=softcap)
+            parts = [before, own]
+        if piece.sinks:
+            k, v = (held.between(0, piece.sinks, piece.start) for held in (keys, values))
+            parts.append(attend(q, k, v, scale=scale, softcap=softcap))
+        return merge(parts)

@@ -143,6 +143,11 @@ def saved_against_mha(model: str, dtype: str = "bf16") -> float:
     return 1 - cache_per_token(model, dtype) / mha_per_token(model, dtype)
 
 
+@formula("", "1 - growth / growth of as many layers of multi-head attention whose keys and values have one width")
+def saved_against_square_mha(model: str, heads: float, head_dim: float) -> float:
+    return 1 - cache_per_token(model) / shape_per_token(len(read_model(model).layers), heads, head_dim)
+
+
 @formula("", "growth with one KV head per query head / growth of the model")
 def mha_over_model(model: str, dtype: str = "bf16") -> float:
     return mha_per_token(model, dtype) / cache_per_token(model, dtype)

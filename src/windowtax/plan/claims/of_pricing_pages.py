@@ -1,14 +1,19 @@
 """Formulas of article 5: what a price list would say about a machine if price were cost, and how far that is off."""
 
+from windowtax.base.sourced import Basis, Sourced
 from windowtax.catalog.hardware_catalog import hardware
 from windowtax.plan.claims.formula import formula
 from windowtax.plan.claims.of_cache import layout, shape
 from windowtax.plan.claims.of_cache import model as read_model
 from windowtax.plan.claims.of_time import ridge, weight_bytes
+from windowtax.price.own_lists import MemoryTier
+from windowtax.price.tiers import MTOK, Recompute, kept
 from windowtax.price.xray.article import article_inference, corrected_inference
 from windowtax.price.xray.backtest import known_models
 from windowtax.price.xray.bounds import output_reading
 from windowtax.price.xray.priors import chips
+
+_FREE = Sourced(0.0, "USD/GB-h", Basis.ASSUMED, "what a tier costs does not bound a discount", "")
 
 
 @formula("B", "the article's kink: b = N_active / L / 300, bytes read per context token: article_inference")
@@ -29,8 +34,8 @@ def kink_error(model: str, context: float) -> float:
 
 
 @formula("tokens", "where the article's kink would stand for a known model: L = N_active / b / 300, b in FP8")
-def kink_context(model: str) -> float:
-    return read_model(model).active_parameters / float(layout(model, "fp8").growth) / 300
+def kink_context(model: str, dtype: str = "fp8") -> float:
+    return read_model(model).active_parameters / float(layout(model, dtype).growth) / 300
 
 
 @formula("", "layers that hold so many bytes per token: b / (2 x KV heads x head dim x bytes)")
@@ -45,18 +50,27 @@ def decode_attention_over_matrices(model: str, context: float) -> float:
 
 @formula("", "sequences that fit: (usable memory of the devices - weights) / cache of one, rounded down")
 def sequences_that_fit(
-    model: str, context: float, device: str, devices: float, weights: str = "fp8", dtype: str = "fp8"
+    model: str,
+    context: float,
+    device: str,
+    devices: float,
+    weights: str = "fp8",
+    dtype: str = "fp8",
+    memory_gb: float = 0,
 ) -> float:
-    left = hardware(device).usable_bytes * devices - weight_bytes(model, weights)
-    return max(0, left // layout(model, dtype).bytes_for(int(context)))
+    """memory_gb: of one device, in 10^9 B, where not what the catalog says."""
+    chip = hardware(device)
+    usable = memory_gb * 1e9 * chip.usable_memory.value or chip.usable_bytes
+    return max(0, (usable * devices - weight_bytes(model, weights)) // layout(model, dtype).bytes_for(int(context)))
 
 
-@formula("", "largest honest cache-read discount: seconds to compute a token over seconds to load it from a tier")
+@formula("", "largest honest cache-read discount: Kept.most_discount of a million tokens in a tier of that speed")
 def discount_limit(model: str, device: str, gb_per_s: float, dtype: str = "fp8", reached: float = 0.5) -> float:
-    """(2 N_active / (eta C)) / (b / BW of the tier), computing in FP8; what the tier costs is not in it."""
-    compute_s = 2 * read_model(model).active_parameters
-    compute_s /= reached * hardware(device).peak_flops_per_s["fp8"].value
-    return compute_s / (float(layout(model, dtype).growth) / (gb_per_s * 1e9))
+    """A token is computed in 2 N_active FLOPs, in FP8 at that share of the peak; what the tier costs is not in it."""
+    compute_s = 2 * read_model(model).active_parameters / (reached * hardware(device).peak_flops_per_s["fp8"].value)
+    speed = Sourced(gb_per_s * 1e9, "B/s", Basis.ASSUMED, "given by the formula's caller", "")
+    tier = MemoryTier(name="tier", title="a tier", usd_per_gb_hour=_FREE, read_bytes_per_s=speed, per_accelerator=True)
+    return kept(layout(model, dtype), MTOK, tier, Recompute(seconds=compute_s * MTOK, usd_per_hour=0)).most_discount
 
 
 @formula("", "batch at which output costs r times input if only weights are read, in FP8: OutputReading.smallest_batch")

@@ -101,6 +101,13 @@ def ttft_floor(model: str, context: float, device: str, devices: float = 1, comp
     return floor.seconds / devices
 
 
+@formula("s", "the same with the output head computed for every token, not for the last alone")
+def ttft_floor_with_heads(model: str, context: float, device: str) -> float:
+    spec, tokens = read_model(model), int(context)
+    flops = spec.prefill_flops(tokens) + (tokens - 1) * spec.head_flops_per_token
+    return flops / hardware(device).peak_flops_per_s["bf16"].value
+
+
 @formula("s", "a prefill in one piece at the device's measured efficiency: Rank.prefill, overlapped")
 def ttft(model: str, context: float, device: str, devices: float = 1, chunk: float = 0) -> float:
     rank = _rank(model, device, "bf16", "bf16")
@@ -173,6 +180,13 @@ def flops_per_parameter(model: str, counted_as: float = 1) -> float:
 @formula("tokens", "prompt whose attention takes as many FLOPs as all its matrices: Equation.prefill_equal_tokens")
 def attention_equals_matrices(model: str) -> float:
     return _equation(model, "h100", 8192, 1, "bf16", "bf16").prefill_equal_tokens or math.inf
+
+
+@formula("tokens", "the same against all parameters, head and embedding too: N_active / (heads x dim x full layers)")
+def attention_equals_parameters(model: str) -> float:
+    """Attention of n tokens takes 2 n^2 heads x head dim x full layers FLOPs, half of all pairs; parameters 2 n N."""
+    spec, far = read_model(model), 2**24
+    return 2 * spec.active_parameters * far**2 / spec.attention_flops(0, far)
 
 
 @formula("tokens", "context from which a step of so many users reads more cache than weights")

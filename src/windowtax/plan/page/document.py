@@ -9,7 +9,7 @@ from string import Template
 from typing import Any
 
 from windowtax.base.errors import WindowtaxError
-from windowtax.plan.page.controls import controls_html, positions, price_hint, steps_json
+from windowtax.plan.page.controls import controls_html, hints, positions, steps_json
 from windowtax.plan.page.form import Form
 from windowtax.plan.page.fragments import figures_html, plots_html, tables_html
 from windowtax.plan.page.planner import Planner
@@ -33,8 +33,8 @@ def figures_json(planner: Planner, form: Form) -> dict[str, Any]:
         "plan": view.data,
         "command": view.command,
         "title": view.title,
-        "positions": positions(form, view.plan.hardware),
-        "price_hint": price_hint(catalog),
+        "positions": positions(view),
+        "hints": hints(view, catalog),
         "figures": figures_html(view),
         "tables": tables_html(view),
     }
@@ -56,7 +56,7 @@ def live_page(planner: Planner, form: Form) -> str:
         '<script src="page.js" defer></script>',
         kind="live",
         controls=f"""<form id="form" class="controls" autocomplete="off"><details open><summary>The question</summary>
-{controls_html(planner.start, form, catalog)}</details></form>""",
+{controls_html(planner.start, view, catalog)}</details></form>""",
         alert='<div id="alert" class="alert" role="alert" hidden></div>',
         figures=figures_html(view),
         plots='<p class="waiting">Drawing …</p>',

@@ -8,9 +8,11 @@ from math import isfinite
 
 from windowtax.base.errors import BadInput
 from windowtax.base.units import KIB, MIB, parse_tokens
+from windowtax.plan.axes import short_tokens
 from windowtax.plan.fit import DEFAULT_CHUNK_TOKENS
 from windowtax.plan.plan import PlanOptions
 from windowtax.plan.schemes import CHECKPOINT
+from windowtax.plan.words import levered, plan_options
 from windowtax.spec.hardware import Hardware
 from windowtax.spec.model import ModelSpec
 from windowtax.spec.workload import DEFAULT_OUTPUT_TOKENS, Workload
@@ -20,6 +22,7 @@ _MOST_PREFILL_STEPS = 65_536
 """Above this a plan of a single window takes seconds to compute, and a page must answer at once."""
 _MOST_COUNT = 1_000_000
 _MOST_USD_PER_HOUR = 10_000.0
+_MOST_CALLS = 1e12
 _COUNT = re.compile(r"[0-9][0-9,_]*")
 
 
@@ -28,6 +31,8 @@ class Form:
     """One question. Fields are named as the options of `windowtax plan` are.
 
     gpus: exactly so many accelerators, None for the fewest that hold it. usd_per_hour: None for the catalog's price.
+    rope, attention, parallel, slo_ttft, slo_tpot: the option's own words, None where it is not given. api: a price list
+    as PROVIDER/MODEL. calls: a month, None for what the users ask. utilisation: None for the default.
     """
 
     model: str
@@ -41,6 +46,15 @@ class Form:
     weights: str = CHECKPOINT
     chunk: int = DEFAULT_CHUNK_TOKENS
     usd_per_hour: float | None = None
+    rope: str | None = None
+    attention: str | None = None
+    drafts: bool = False
+    parallel: str | None = None
+    slo_ttft: str | None = None
+    slo_tpot: str | None = None
+    api: str | None = None
+    calls: float | None = None
+    utilisation: float | None = None
 
     def workload(self) -> Workload:
         """What is asked of the model. Raises BadInput where the numbers do not fit together."""
@@ -51,51 +65,56 @@ class Form:
             cached_tokens=self.cached_tokens,
         )
 
+    def options(self) -> PlanOptions:
+        """How the model is held. Raises BadInput."""
+        return plan_options(
+            cache_dtype=self.cache_dtype,
+            weights=self.weights,
+            gpus=self.gpus,
+            chunk=self.chunk,
+            parallel=self.parallel,
+            slo_ttft=self.slo_ttft,
+            slo_tpot=self.slo_tpot,
+        )
+
+    def levered(self, spec: ModelSpec) -> ModelSpec:
+        """The model with the levers of this question. Raises BadInput, UnsupportedModel."""
+        return levered(spec, rope=self.rope, attention=self.attention, drafts=self.drafts)
+
     def values(self) -> dict[str, str]:
         """The fields as a person would type them; empty where the default decides."""
         return {name: _typed(name, getattr(self, name)) for name in NAMES}
 
-    def words(self, extra: tuple[str, ...] = ()) -> str:
-        """The command line that gives the same plan in a terminal; extra: options that the form has no field for."""
-        asked = [(name, text) for name, text in self.values().items() if name != "model" and text]
-        plain = Form(model=self.model).values()
+    def words(self) -> str:
+        """The command line that gives the same plan in a terminal."""
         parts = ["windowtax", "plan", self.model, "--context", _typed("context", self.context)]
-        for name, text in asked:
-            if name != "context" and text != plain[name]:
-                parts += [f"--{name.replace('_', '-')}", text]
-        return shlex.join([*parts, *extra])
+        plain = Form(model=self.model, context=self.context).values()
+        for name, text in self.values().items():
+            if text and text != plain[name]:
+                parts += [f"--{name.replace('_', '-')}", *([] if name in FLAGS else [text])]
+        return shlex.join(parts)
 
 
 NAMES = tuple(field.name for field in fields(Form))
+FLAGS = {"drafts"}
+YES = "yes"
+"""What a flag's field holds where it is set; empty where it is not."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
     """What the page begins with, and how it turns names into things.
 
-    form: the first question. options: everything about holding the model that the form has no field for. read_spec: a
-    model's name to its spec, with whatever the command line lays over it. device: a name and a price to a Hardware.
-    models, devices: the names that may be asked for, with their titles; nothing else is ever looked up, so a page
-    cannot make the server open files. extra: words of the command line that stay as they were.
+    form: the first question. read_spec: a model's name to its spec. device: a name and a price to a Hardware. models,
+    devices: the names that may be asked for, with their titles; nothing else is ever looked up, so a page cannot make
+    the server open files. Price lists are looked up among those that were shipped.
     """
 
     form: Form
-    options: PlanOptions
     read_spec: Callable[[str], ModelSpec]
     device: Callable[[str, float | None], Hardware]
     models: Mapping[str, str]
     devices: Mapping[str, str]
-    extra: tuple[str, ...] = ()
-
-    def plan_options(self, form: Form) -> PlanOptions:
-        """How the model is held, for this form."""
-        return replace(
-            self.options,
-            cache_dtype=form.cache_dtype,
-            weights=form.weights,
-            accelerators=form.gpus,
-            chunk_tokens=form.chunk,
-        )
 
     def read(self, typed: Mapping[str, str]) -> Form:
         """The form that was filled in; fields that are missing are as they were at the start. Raises BadInput."""
@@ -116,36 +135,48 @@ class Start:
                 "Take longer chunks.",
             )
         form.workload()
-        return form
+        # The sliders of an API stand somewhere also while no list is named.
+        return form if form.api else replace(form, calls=None, utilisation=None)
 
 
-def _typed(name: str, value: str | int | float | None) -> str:
+def _typed(name: str, value: str | int | float | bool | None) -> str:
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return YES if value else ""
     if name in ("context", "output_tokens", "cached_tokens") and isinstance(value, int):
         return short_tokens(value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return short_number(value) if isinstance(value, float) else str(value)
 
 
-def short_tokens(tokens: int) -> str:
-    """Tokens as a person types them, always exact: "128K", "1M", "100000"."""
-    for unit, letter in ((MIB, "M"), (KIB, "K")):
-        if tokens >= unit and tokens % unit == 0:
-            return f"{tokens // unit}{letter}"
-    return str(tokens)
+def short_number(value: float) -> str:
+    """A number as a person types it, exact: "2500000", "0.25"."""
+    return str(int(value)) if value.is_integer() else repr(value)
 
 
-def _read(name: str, text: str) -> str | int | float | None:
+def _read(name: str, text: str) -> str | int | float | bool | None:
     if name in ("model", "hardware", "cache_dtype", "weights"):
         return text
     if name in ("context", "output_tokens", "chunk"):
         return parse_tokens(text)
     if name == "cached_tokens":
         return 0 if text in ("", "0") else parse_tokens(text)
-    if name == "usd_per_hour":
-        return _price(text)
-    if name == "gpus" and not text:
-        return None
+    if name in ("rope", "attention", "parallel", "slo_ttft", "slo_tpot", "api"):
+        return text or None
+    if name in FLAGS:
+        return _flag(name, text)
+    if name in _NUMBERS:
+        return _number(text, *_NUMBERS[name])
+    return None if name == "gpus" and not text else _count(name, text)
+
+
+def _flag(name: str, text: str) -> bool:
+    if text not in ("", YES):
+        raise BadInput(f"{text!r} is no answer to {name}.", f"Write {YES}, or nothing at all.")
+    return text == YES
+
+
+def _count(name: str, text: str) -> int:
     count = int(text.replace(",", "").replace("_", "")) if _COUNT.fullmatch(text) else 0
     if not 1 <= count <= _MOST_COUNT:
         what = "accelerators" if name == "gpus" else name
@@ -153,15 +184,21 @@ def _read(name: str, text: str) -> str | int | float | None:
     return count
 
 
-def _price(text: str) -> float | None:
+_NUMBERS = {
+    "usd_per_hour": ("a price per hour", _MOST_USD_PER_HOUR, f"Write dollars, 0 to {_MOST_USD_PER_HOUR:,.0f}"),
+    "calls": ("a number of calls a month", _MOST_CALLS, f"Write a number up to {_MOST_CALLS:,.0f}"),
+    "utilisation": ("a share of the month", 1.0, "Write a share above 0 and at most 1, such as 0.5"),
+}
+"""What each field of a number is, its largest value, and what to write."""
+
+
+def _number(text: str, what: str, most: float, hint: str) -> float | None:
     if not text:
         return None
     try:
-        price = float(text.removeprefix("$"))
+        number = float(text.removeprefix("$").replace(",", ""))
     except ValueError:
-        price = -1.0
-    if not (isfinite(price) and 0 <= price <= _MOST_USD_PER_HOUR):
-        raise BadInput(
-            f"{text!r} is not a price per hour.", f"Write dollars, 0 to {_MOST_USD_PER_HOUR:,.0f}, or nothing at all."
-        )
-    return price
+        number = -1.0
+    if not (isfinite(number) and 0 <= number <= most):
+        raise BadInput(f"{text!r} is not {what}.", f"{hint}, or nothing at all.")
+    return number

@@ -12,7 +12,7 @@ from windowtax.plan.report import Section
 
 def figures_html(view: View) -> str:
     """The headline, the tiles, the memory bar and what must be known: what changes with every slider."""
-    warnings = "".join(f"<li>{escape(text)}</li>" for text in view.plan.warnings)
+    warnings = "".join(f"<li>{escape(text)}</li>" for text in view.warnings)
     return f"""<h2 class="headline">{escape(view.title)}</h2>
 {f'<ul class="warnings" role="status">{warnings}</ul>' if warnings else ""}
 <dl class="tiles">{"".join(map(_tile, view.figures))}</dl>
@@ -100,12 +100,11 @@ def _said(share: Share) -> str:
 
 def _section(section: Section) -> str:
     rows = "".join(
-        f"<tr><th scope='row'>{escape(row.label)}</th><td class='num'>{escape(row.value)}</td>"
-        f"<td class='remark'>{escape(row.note)}</td><td>{_basis(row.basis)}</td></tr>"
+        f"<div><dt>{escape(row.label)}</dt><dd class='num'>{escape(row.value)}</dd>"
+        f"<dd class='remark'>{escape(row.note)}</dd><dd>{_basis(row.basis)}</dd></div>"
         for row in section.rows
     )
-    table = f"<div class='scroll' tabindex='0'><table>{rows}</table></div>"
-    return f"<section><h3>{escape(section.title)}</h3>{table}</section>"
+    return f"<section><h3>{escape(section.title)}</h3><dl class='rows'>{rows}</dl></section>"
 
 
 def _table(lines: Sequence[tuple[str, ...]], text_columns: int, total: bool = False) -> str:

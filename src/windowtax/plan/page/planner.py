@@ -7,10 +7,12 @@ from typing import Any
 
 from windowtax.base.errors import WindowtaxError
 from windowtax.base.units import KIB, MIB
+from windowtax.plan.api_side import ApiSide, api_side, api_traffic
 from windowtax.plan.page.form import MOST_CONTEXT_TOKENS, Form, Start
 from windowtax.plan.plan import Plan, make_plan
 from windowtax.plan.sweep import at_context, parse_contexts
 from windowtax.spec.dtypes import CACHE_DTYPES, CacheDtype, cache_dtype
+from windowtax.spec.model import ModelSpec
 from windowtax.spec.workload import Workload
 
 SHORTEST_SWEEP, LONGEST_SWEEP_AT_LEAST = 4 * KIB, MIB
@@ -32,7 +34,7 @@ class Planner:
 
     def __init__(self, start: Start) -> None:
         self.start = start
-        self._spec = lru_cache(maxsize=64)(start.read_spec)
+        self._read = lru_cache(maxsize=64)(start.read_spec)
         self._device = lru_cache(maxsize=64)(start.device)
         self._kept: dict[tuple[Any, ...], Any] = {}
 
@@ -40,9 +42,14 @@ class Planner:
         """The plan that the form asks for. Raises what make_plan raises."""
         return self._plan(form, form.workload())
 
+    def api(self, form: Form, plan: Plan) -> ApiSide | None:
+        """The same calls at the API that the form names. Raises BadInput, UnknownName."""
+        traffic = api_traffic(form.api, form.calls, form.utilisation)
+        return api_side(plan, traffic) if traffic else None
+
     def sweep(self, form: Form) -> tuple[Plan, ...]:
         """Plans of the same form at doubling contexts, to 1M or what the model claims; the asked one among them."""
-        claimed = self._spec(form.model).max_context_tokens
+        claimed = self._spec(form).max_context_tokens
         last = min(MOST_CONTEXT_TOKENS, max(LONGEST_SWEEP_AT_LEAST, claimed, form.context))
         contexts = sorted({*parse_contexts(f"{SHORTEST_SWEEP}..{last}"), form.context})
         workload = form.workload()
@@ -70,7 +77,7 @@ class Planner:
             workload = Workload(context_tokens=tokens, output_tokens=1)
             return replace(plan.sizing, workload=workload, dtype=dtype).fit(deployment).most_users
 
-        options = (form.model, form.hardware, form.weights, form.chunk, dtype, deployment)
+        options = (*_model(form), form.hardware, form.weights, form.chunk, dtype, deployment)
         return tuple(
             (tokens, self._once((tokens, *options), lambda tokens=tokens: most(tokens))) for tokens in contexts
         )
@@ -78,9 +85,13 @@ class Planner:
     def _plan(self, form: Form, workload: Workload) -> Plan:
         def make() -> Plan:
             device = self._device(form.hardware, form.usd_per_hour)
-            return make_plan(self._spec(form.model), device, workload, self.start.plan_options(form))
+            return make_plan(self._spec(form), device, workload, form.options())
 
-        return self._once((replace(form, context=1, users=1, output_tokens=1, cached_tokens=0), workload), make)
+        held = replace(form, context=1, users=1, output_tokens=1, cached_tokens=0)
+        return self._once((replace(held, api=None, calls=None, utilisation=None), workload), make)
+
+    def _spec(self, form: Form) -> ModelSpec:
+        return self._once(_model(form), lambda: form.levered(self._read(form.model)))
 
     def _once(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
         if key not in self._kept:
@@ -88,3 +99,8 @@ class Planner:
                 self._kept.clear()
             self._kept[key] = make()
         return self._kept[key]
+
+
+def _model(form: Form) -> tuple[Any, ...]:
+    """What of the form makes the model."""
+    return form.model, form.rope, form.attention, form.drafts

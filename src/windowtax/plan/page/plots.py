@@ -9,7 +9,10 @@ from threading import Lock
 from typing import Any
 
 from windowtax.base.units import GIB, format_bytes, format_seconds, format_tokens, format_usd
-from windowtax.plan.page.form import short_tokens
+from windowtax.plan.api_report import wins_note
+from windowtax.plan.api_side import ApiSide
+from windowtax.plan.axes import short_tokens
+from windowtax.plan.page.api_plots import month_along, month_keys, month_rows, month_spec
 from windowtax.plan.page.vega import along_contexts, along_users, colours, context_axis, lines, spec
 from windowtax.plan.page.view import Around
 from windowtax.plan.plan import Plan
@@ -58,6 +61,7 @@ def plots(around: Around) -> list[Plot]:
         _ttft(around),
         _tpot(around),
         _money(around),
+        *([_month(around.api)] if around.api else []),
         _reads(around),
         _waits(around),
         _throughput(around),
@@ -181,11 +185,28 @@ def _money(around: Around) -> Plot:
             hour, call = plan.costs.usd_per_user_hour, plan.costs.bill.total_usd
             rows.append(_row(plan, "window", hour, f"{format_usd(hour)} to hold one window for an hour"))
             rows.append(_row(plan, "call", call, f"{format_usd(call)} for one call"))
-    keys = (("holding one window for an hour", "money"), ("one call, machines busy", "cache"))
+        if around.api and (usd := around.api_calls.get(plan.workload.context_tokens)) is not None:
+            rows.append(_row(plan, "api", usd, f"{format_usd(usd)} for one call at {around.api.name}"))
+    keys = [("holding one window for an hour", "money"), ("one call, machines busy", "cache")]
     _count([row for row in rows if row["series"] == "window"], around)
     note = _missing(around, "The window beside as many others as fit; the call while no machine waits.")
     series = {"window": "money", "call": "cache"}
-    return Plot("usd", "Dollars", "USD", keys, note, lines(along_contexts(around), rows, _values(rows), series))
+    if around.api:
+        keys.append((f"one call at {around.api.name}", "other2"))
+        series["api"] = "other2"
+    return Plot("usd", "Dollars", "USD", tuple(keys), note, lines(along_contexts(around), rows, _values(rows), series))
+
+
+def _month(api: ApiSide) -> Plot:
+    """Both sides of a month against its calls."""
+    along = month_along(api)
+    rows = month_rows(api, along)
+    note = f"{wins_note(api)[0].upper()}{wins_note(api)[1:]}."
+    if along.shade_from is not None:
+        note += " Shaded: owning wins for good."
+    return Plot(
+        "month", "A month, here and there", "USD", month_keys(api), note, month_spec(along, rows), "calls a month"
+    )
 
 
 def _users(around: Around) -> Plot:
@@ -276,7 +297,8 @@ def _loaded(
     names = dict.fromkeys(row["series"] for row in rows)
     series = {one: role for one, (_, role) in zip(names, keys, strict=False)}
     if load:
-        note += f" Shaded: more than the {full:,} windows that fit, so requests wait."
+        fits = f"the {full:,} windows that fit" if full > 1 else "the one window that fits"
+        note += f" Shaded: more than {fits}, so requests wait."
     return Plot(name, title, unit, keys, note, lines(along, rows, _values(rows), series), "users of one replica")
 
 

@@ -5,16 +5,14 @@ Colours are CSS variables: one picture serves light and dark.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import ceil, floor, log10
+from math import ceil
 from typing import Any
 
-from windowtax.plan.page.form import short_tokens
+from windowtax.plan.axes import named, short_figure, short_tokens, steps_125
 from windowtax.plan.page.view import Around
 
 WIDTH, HEIGHT = 392, 208
 _MOST_LABELS = 6
-_MOST_STEPS = 8
-_ROOM = 1.15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +67,7 @@ def lines(
         ends, steps = steps_125(values)
         y |= {
             "scale": {"type": "log", "nice": False, "domain": ends},
-            "axis": {"title": None, "values": steps, "format": ",~g"},
+            "axis": {"title": None, "values": steps, "labelExpr": named({step: short_figure(step) for step in steps})},
         }
     encoding: dict[str, Any] = {"x": x, "y": y}
     layers = [*_shade(along, x), _upright(along, x)]
@@ -102,12 +100,11 @@ def _marks(along: Along, encoding: dict[str, Any], colour: dict[str, Any]) -> li
 
 
 def _along_axis(along: Along) -> dict[str, Any]:
-    labels = " : ".join([*(f"datum.value == {tick} ? '{name}'" for tick, name in along.labels.items()), "''"])
     return {
         "field": "x",
         "type": "quantitative",
         "scale": {"type": "log", "base": 2, "nice": False, "domain": [along.first, along.last]},
-        "axis": context_axis({"values": list(along.labels), "labelExpr": labels, "labelFlush": False}),
+        "axis": context_axis({"values": list(along.labels), "labelExpr": named(along.labels), "labelFlush": False}),
     }
 
 
@@ -173,17 +170,3 @@ def _few(values: Sequence[int]) -> list[int]:
     """A few of the powers of two among the values, a steady factor apart; of all values where none is a power."""
     powers = [value for value in values if value & (value - 1) == 0] or list(values)
     return powers[:: ceil(len(powers) / _MOST_LABELS)]
-
-
-def steps_125(values: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Both ends of an axis around all positive values, and its labels: 1, 2, 5 times powers of ten, or those alone."""
-    positive = [value for value in values if value > 0]
-    if not positive:
-        return [1.0, 10.0], []
-    low, high = min(positive) / _ROOM, max(positive) * _ROOM
-    first, last = floor(log10(low)), ceil(log10(high))
-    steps = [step * 10.0**power for power in range(first, last + 1) for step in (1, 2, 5)]
-    ends = [max(step for step in steps if step <= low), min(step for step in steps if step >= high)]
-    inside = [step for step in steps if ends[0] <= step <= ends[1]]
-    tens = [10.0**power for power in range(first, last + 1) if ends[0] <= 10.0**power <= ends[1]]
-    return ends, inside if len(inside) <= _MOST_STEPS else tens

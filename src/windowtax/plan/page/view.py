@@ -1,10 +1,12 @@
 """What the page says for a form: figures with their exact values and their basis, tables, and the data of the plots."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from windowtax.base.units import format_bytes, format_seconds, format_tokens, format_usd
+from windowtax.plan.api_report import api_section, api_steps, own_note, whose_calls, wins_note
+from windowtax.plan.api_side import ApiSide, call_bill
 from windowtax.plan.contract import plan_json
 from windowtax.plan.explain import Step, derivation
 from windowtax.plan.page.form import Form
@@ -41,13 +43,15 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """Everything the upper half of the page shows. tables: rows of texts, headings first."""
+    """Everything the upper half of the page shows. groups, choices: rows of texts, headings first."""
 
     form: Form
     plan: Plan
+    api: ApiSide | None
     data: dict[str, Any]
     title: str
     command: str
+    warnings: tuple[str, ...]
     figures: tuple[Figure, ...]
     memory: tuple[Share, ...]
     groups: list[tuple[str, ...]]
@@ -58,30 +62,38 @@ class View:
 
 @dataclass(frozen=True, kw_only=True)
 class Around:
-    """What the plots and the table of contexts show: the same form at other contexts, and who fits on its machines."""
+    """What the plots and the table of contexts show: the same form at other contexts, and who fits on its machines.
+
+    api_calls: context -> dollars of one call at the API, where its window takes that.
+    """
 
     form: Form
     plan: Plan
     plans: tuple[Plan, ...]
     users: list[UsersCurve]
+    api: ApiSide | None
+    api_calls: Mapping[int, float]
 
 
 def look(planner: Planner, form: Form) -> View:
     """The view of a form. Raises what reading names and planning raise."""
     plan = planner.plan(form)
-    data = plan_json(plan)
+    api = planner.api(form, plan)
+    data = plan_json(plan, api)
     return View(
         form=form,
         plan=plan,
+        api=api,
         data=data,
         title=headline(plan),
-        command=form.words(planner.start.extra),
-        figures=tuple(_figure(data, *row) for row in _FIGURES),
+        command=form.words(),
+        warnings=(*plan.warnings, *(f"{api.name}: {text}" for text in api.notes)) if api else plan.warnings,
+        figures=(*(_figure(data, *row) for row in _FIGURES), *(_api_figures(data, api) if api else ())),
         memory=tuple(_memory(plan)),
         groups=groups_table(plan),
         choices=choices_table(plan),
-        sections=sections(plan),
-        steps=derivation(plan),
+        sections=(*sections(plan), *((api_section(api),) if api else ())),
+        steps=(*derivation(plan), *(api_steps(api) if api else ())),
     )
 
 
@@ -89,7 +101,22 @@ def look_around(planner: Planner, form: Form) -> Around:
     """The plans that the plots draw. Raises as look does."""
     plan, plans = planner.plan(form), planner.sweep(form)
     contexts = [one.workload.context_tokens for one in plans]
-    return Around(form=form, plan=plan, plans=plans, users=planner.users_curves(form, plan, contexts))
+    api = planner.api(form, plan)
+    return Around(
+        form=form,
+        plan=plan,
+        plans=plans,
+        users=planner.users_curves(form, plan, contexts),
+        api=api,
+        api_calls=_api_calls(api, plans) if api else {},
+    )
+
+
+def _api_calls(api: ApiSide, plans: tuple[Plan, ...]) -> dict[int, float]:
+    sheet = api.traffic.sheet
+    most = min((limit for limit in (sheet.window_tokens, sheet.refused_above) if limit is not None), default=None)
+    works = [plan.workload for plan in plans if most is None or plan.workload.context_tokens <= most]
+    return {work.context_tokens: float(call_bill(sheet, work).total_usd) for work in works}
 
 
 def at(data: Mapping[str, Any], path: str) -> Any:
@@ -156,6 +183,19 @@ def _call_parts(data: dict[str, Any]) -> str:
     if cost is None:
         return _why_no_cost(data)
     return f"prompt {format_usd(cost['usd_per_call_prompt'])}, output {format_usd(cost['usd_per_call_output'])}"
+
+
+def _api_figures(data: dict[str, Any], api: ApiSide) -> tuple[Figure, ...]:
+    """The month at the API, the month here, and where owning wins."""
+    calls = "" if api.calls_per_month is None else f"{_whole(api.calls_per_month)} calls: "
+    there, wins = f"{calls}{whose_calls(api)}", wins_note(api)
+    found = (
+        _figure(data, "A month at the API", "api.usd_per_month", format_usd, lambda _: there),
+        _figure(data, "The same calls here", "api.own_usd_per_month", format_usd, lambda _: own_note(api)),
+        _figure(data, "Owning wins from", "api.own_wins_first_calls", _whole, lambda _: wins),
+    )
+    never = api.machines is not None and api.crossing is None
+    return (*found[:2], replace(found[2], text="never") if never else found[2])
 
 
 _FIGURES: tuple[tuple[str, str, Callable[[Any], str], Callable[[dict[str, Any]], str]], ...] = (

@@ -164,7 +164,8 @@ class VllmPool:
     @property
     def table_tokens(self) -> int:
         """Tokens of the shortest block."""
-        return min(part.block_tokens for part in self.parts if not part.group.cache.is_state)
+        rows = (part.block_tokens for part in self.parts if not part.group.cache.is_state)
+        return min(rows, default=self.block_tokens)
 
     def tokens_by_blocks(self, num_blocks: int) -> int:
         """ "GPU KV cache size" as printed until 2026: blocks // groups * block size."""

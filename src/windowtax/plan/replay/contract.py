@@ -2,6 +2,7 @@
 
 from windowtax.base.sourced import Basis
 from windowtax.plan.replay.hits import HitCurve
+from windowtax.plan.replay.objective import ANY, Objective
 from windowtax.plan.replay.report import ReplayReport, ReplaySummary
 from windowtax.plan.replay.slo import HOURS_PER_MONTH, SloAnswer
 from windowtax.plan.replay.statistics import Distribution
@@ -51,9 +52,7 @@ def report_json(report: ReplayReport) -> dict[str, object]:
             "footprint_bytes": hits.footprint_bytes,
         },
         "slo": {
-            "ttft_s": report.slo.ttft_s,
-            "tpot_s": report.slo.tpot_s,
-            "percent": report.slo.percent,
+            "objectives": [_objective(one) for one in report.slo.objectives],
             "searched_requests": report.searched_requests,
             "answers": [_answer(answer, report) for answer in report.answers],
         },
@@ -79,6 +78,12 @@ def _hit(num_bytes: int, found_tokens: int, hits: HitCurve, blocks: int | None =
     return found if blocks is None else {**found, "blocks": blocks}
 
 
+def _objective(one: Objective) -> dict[str, float | None]:
+    """null: any time will do."""
+    times = (None if limit == ANY else limit for limit in (one.ttft_s, one.tpot_s))
+    return dict(zip(("ttft_s", "tpot_s"), times, strict=True)) | {"percent": one.percent}
+
+
 def _answer(answer: SloAnswer, report: ReplayReport) -> dict[str, object]:
     price, accelerators = report.hardware.usd_per_hour, answer.accelerators
     month = None if price is None or accelerators is None else price.value * accelerators * HOURS_PER_MONTH
@@ -86,7 +91,7 @@ def _answer(answer: SloAnswer, report: ReplayReport) -> dict[str, object]:
         "accelerators_per_replica": answer.replica.accelerators,
         "replicas": answer.replicas,
         "accelerators": accelerators,
-        "in_time": answer.attained,
+        "in_time": list(answer.attained),
         "usd_per_month": month,
     }
 
@@ -99,7 +104,7 @@ def _summary(summary: ReplaySummary) -> dict[str, object]:
         "ttft_s": _distribution(summary.ttft),
         "tpot_s": _distribution(summary.tpot),
         "call_s": _distribution(summary.call),
-        "in_time": summary.in_time,
+        "in_time": list(summary.attained),
         "prompt_tokens": summary.prompt_tokens,
         "output_tokens": summary.output_tokens,
         "cached_tokens": summary.cached_tokens,

@@ -8,12 +8,13 @@ from windowtax.base.units import format_bytes
 from windowtax.cache.manager import CacheManager
 from windowtax.plan.fit import Sizing
 from windowtax.plan.plan import make_rank
+from windowtax.plan.replay.played import Outcome
 from windowtax.plan.replay.step_time import StepTimer
-from windowtax.plan.replay.tiers import DISK_BYTES_PER_S, HOST_BYTES_PER_S, PrefixTiers, Tier, kept_block_bytes
+from windowtax.plan.replay.tiers import DEVICE, DISK_BYTES_PER_S, HOST_BYTES_PER_S, PrefixTiers, Tier, kept_block_bytes
 from windowtax.plan.replay.trace import Trace
 from windowtax.plan.roofline import Rank
 from windowtax.plan.schemes import CHECKPOINT, weight_scheme
-from windowtax.plan.simulate import Observer, Outcome, Simulator
+from windowtax.plan.simulate import Observer, Simulator
 from windowtax.schedule.scheduler import DEFAULT_STEP_TOKENS, SchedulerConfig
 from windowtax.spec.cache import CacheLayout
 from windowtax.spec.dtypes import cache_dtype
@@ -83,6 +84,11 @@ class Replica:
         if options.disk_bytes:
             found.append(Tier(name="disk", num_bytes=options.disk_bytes, bytes_per_s=options.disk_bytes_per_s))
         return tuple(found)
+
+    @property
+    def tier_names(self) -> list[str]:
+        """Where prefixes are kept, the fastest tier first."""
+        return [DEVICE, *(tier.name for tier in self.tiers)] if self.options.prefix_cache else []
 
     def simulator(
         self, stop: Callable[[Outcome], bool] | None = None, observe: Observer | None = None

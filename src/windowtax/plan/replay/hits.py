@@ -42,6 +42,12 @@ class HitCurve:
         """Share of all prompt tokens."""
         return found_tokens / self.prompt_tokens
 
+    def at(self, sizes_bytes: Sequence[int]) -> "HitCurve":
+        """Only these of its sizes."""
+        found = {point.num_blocks: point.found_tokens for point in self.points}
+        blocks = {size: size // self.block_bytes for size in sorted(sizes_bytes)}
+        return replace(self, points=tuple(HitPoint(size, count, found[count]) for size, count in blocks.items()))
+
     def without_tail(self) -> "HitCurve":
         """Without the sizes behind the first that finds (nearly) all that can be found."""
         enough = next((i for i, one in enumerate(self.points) if one.found_tokens >= 0.999 * self.endless_tokens), None)

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from windowtax.plan.replay.deployment import ReplayOptions, Replica, replica_sizes
+from windowtax.plan.replay.fleet import play_all
 from windowtax.plan.replay.hits import HitCurve, default_sizes, hit_curve
-from windowtax.plan.replay.slo import HOURS_PER_MONTH, Slo, SloAnswer, busiest, fewest_replicas
+from windowtax.plan.replay.objective import Slo
+from windowtax.plan.replay.played import Outcome
+from windowtax.plan.replay.slo import HOURS_PER_MONTH, SloAnswer, busiest, fewest_replicas
 from windowtax.plan.replay.statistics import Distribution, TraceStatistics
 from windowtax.plan.replay.tiers import DEVICE
 from windowtax.plan.replay.trace import Trace
-from windowtax.plan.simulate import Outcome, Replayed
 from windowtax.spec.hardware import Hardware
 from windowtax.spec.model import ModelSpec
 
@@ -22,10 +24,11 @@ MOST_REPLAYED_AGAIN = 50_000
 class ReplaySummary:
     """An exact replay of all replicas together.
 
-    tpot: of requests with more than one output token. found_tokens: prompt tokens found, by the fastest tier that had
-    them. refused: (line, why). busy: share of the time in which a replica had work; running: sequences at once while
-    busy; held: share of the pool that live sequences held while busy. recomputed_tokens: computed again after
-    preemption, or because a step that would have found them found them gone.
+    attained: per objective, the share of requests that met it. tpot: of requests with more than one output token.
+    found_tokens: prompt tokens found, by the fastest tier that had them. refused: (line, why). busy: share of the time
+    in which a replica had work; running: sequences at once while busy; held: share of the pool that live sequences held
+    while busy. scheduled_tokens: computed, those included that were computed again after preemption, or because a step
+    that would have found them found them gone.
     """
 
     replicas: int
@@ -33,7 +36,7 @@ class ReplaySummary:
     ttft: Distribution | None
     tpot: Distribution | None
     call: Distribution | None
-    in_time: float
+    attained: tuple[float, ...]
     prompt_tokens: int
     output_tokens: int
     cached_tokens: int
@@ -104,11 +107,7 @@ def replay(trace: Trace, spec: ModelSpec, hardware: Hardware, options: ReplayOpt
         peak = busiest(trace.requests, plan.search_requests)
         answers = [fewest_replicas(peak, one, plan.slo) for one in sizes]
     replica, replicas = _chosen(sizes, answers, plan)
-    sizes_bytes = plan.sizes_bytes or default_sizes(trace, replica.block_bytes)
-    hits = hit_curve(trace, replica.block_bytes, sizes_bytes, options.policy)
-    if not plan.sizes_bytes:
-        hits = hits.without_tail()
-    tiers = _tier_points(trace, replica, options)
+    hits, tiers = _hits(trace, replica, options, plan)
     summary = None if plan.hits_only else play(trace, replica, replicas, plan.slo)
     met = any(answer.replicas is not None for answer in answers)
     for _ in range(_MOST_RAISES if met and len(trace.requests) <= MOST_REPLAYED_AGAIN else 0):
@@ -136,19 +135,14 @@ def replay(trace: Trace, spec: ModelSpec, hardware: Hardware, options: ReplayOpt
 
 
 def _falls_short(summary: ReplaySummary, slo: Slo) -> bool:
-    return (1 - summary.in_time) * summary.num_requests > slo.misses_allowed(summary.num_requests) + 0.5
+    return not slo.is_met(summary.attained, summary.num_requests)
 
 
-def play(trace: Trace, replica: Replica, replicas: int, slo: Slo) -> ReplaySummary:
-    """The exact replay: every request, on so many replicas, dealt out round robin."""
-    results: list[Replayed] = []
-    found: dict[str, int] = {}
-    for offset in range(min(replicas, len(trace.requests))):
-        simulator, prefix = replica.simulator()
-        results.append(simulator.run(trace.requests[offset::replicas]))
-        if prefix is not None:
-            for name, blocks in zip(prefix.names, prefix.found_blocks, strict=True):
-                found[name] = found.get(name, 0) + blocks * trace.block_tokens
+def play(trace: Trace, replica: Replica, replicas: int, slo: Slo, processes: int | None = None) -> ReplaySummary:
+    """The exact replay: every request, on so many replicas, dealt out round robin. processes: as in `play_all`."""
+    finished = play_all(replica, trace.requests, replicas, processes)
+    results = [replayed for replayed, _ in finished]
+    found = [sum(blocks) * trace.block_tokens for blocks in zip(*(blocks for _, blocks in finished), strict=True)]
     outcomes = [outcome for result in results for outcome in result.outcomes]
     refused = [(request.line, why) for result in results for request, why in result.refused]
     finished_s, busy_s = max(result.finished_s for result in results), sum(result.busy_s for result in results)
@@ -159,11 +153,11 @@ def play(trace: Trace, replica: Replica, replicas: int, slo: Slo) -> ReplaySumma
         ttft=Distribution.of(outcome.ttft_s for outcome in outcomes),
         tpot=Distribution.of(outcome.tpot_s for outcome in outcomes if outcome.tpot_s is not None),
         call=Distribution.of(outcome.finished_s - outcome.request.arrival_s for outcome in outcomes),
-        in_time=sum(slo.met_by(outcome) for outcome in outcomes) / len(trace.requests),
+        attained=slo.shares(outcomes, len(trace.requests)),
         prompt_tokens=_prompt_tokens(outcomes),
         output_tokens=sum(outcome.request.num_output_tokens for outcome in outcomes),
         cached_tokens=sum(outcome.num_cached_tokens for outcome in outcomes),
-        found_tokens=tuple(found.items()),
+        found_tokens=tuple(zip(replica.tier_names, found, strict=True)),
         preemptions=sum(result.num_preemptions for result in results),
         preempted_requests=sum(outcome.num_preemptions > 0 for outcome in outcomes),
         steps=sum(result.num_steps for result in results),
@@ -191,17 +185,25 @@ def _chosen(sizes: list[Replica], answers: list[SloAnswer], plan: ReplayPlan) ->
     return sizes[0], plan.replicas or 1
 
 
-def _tier_points(trace: Trace, replica: Replica, options: ReplayOptions) -> tuple[TierPoint, ...]:
+def _hits(
+    trace: Trace, replica: Replica, options: ReplayOptions, plan: ReplayPlan
+) -> tuple[HitCurve, tuple[TierPoint, ...]]:
+    """The curve over the asked sizes, or over usual ones, and what each tier finds: all by one pass over the trace."""
+    sizes = plan.sizes_bytes or default_sizes(trace, replica.block_bytes)
     named = [(DEVICE, replica.pool_bytes), *((tier.name, tier.num_bytes) for tier in replica.tiers)]
-    named = [(name, size) for name, size in named if size >= replica.block_bytes]
-    if not options.prefix_cache or not named:
-        return ()
-    curve = hit_curve(trace, replica.block_bytes, [size for _, size in named], options.policy)
-    found = {point.num_blocks: point.found_tokens for point in curve.points}
-    points: list[TierPoint] = []
-    for name, size in named:
-        points.append(TierPoint(name=name, num_bytes=size, found_tokens=found[size // replica.block_bytes]))
-    return tuple(points)
+    named = [(name, size) for name, size in named if options.prefix_cache and size >= replica.block_bytes]
+    curve = hit_curve(trace, replica.block_bytes, [*sizes, *(size for _, size in named)], options.policy)
+    tiers = tuple(
+        TierPoint(name=name, num_bytes=size, found_tokens=curve.at([size]).points[0].found_tokens)
+        for name, size in named
+    )
+    asked = curve.at(sizes)
+    return asked if plan.sizes_bytes else asked.without_tail(), tiers
+
+
+def shares_text(shares: Sequence[float]) -> str:
+    """Of each objective in turn."""
+    return " / ".join(f"{share:.1%}" for share in shares)
 
 
 def _notes(
@@ -232,7 +234,7 @@ def _notes(
         )
     if summary is not None and found is not None and _falls_short(summary, slo):
         notes.append(
-            f"Only {summary.in_time:.1%} of the whole trace are in time: the busiest requests were too few to tell. "
+            f"Of the whole trace only {shares_text(summary.attained)} are in time: the busiest requests were too few. "
             "Take more of them (--search-requests)."
         )
     if summary is not None and summary.refused:

@@ -7,10 +7,10 @@ answer is checked on more of the n. A replay is given up as soon as too many req
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from windowtax.base.errors import BadInput
 from windowtax.plan.replay.deployment import Replica
+from windowtax.plan.replay.objective import Misses, Slo
+from windowtax.plan.replay.played import Outcome
 from windowtax.plan.replay.trace import TraceRequest
-from windowtax.plan.simulate import Outcome
 
 HOURS_PER_MONTH = 730
 _CHECKED_REPLICAS = 3
@@ -21,38 +21,15 @@ _STEPS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Slo:
-    """At least `percent` of 100 requests see their first token within ttft_s and the others tpot_s apart (mean)."""
-
-    ttft_s: float
-    tpot_s: float
-    percent: float = 90.0
-
-    def __post_init__(self) -> None:
-        if not (self.ttft_s > 0 and self.tpot_s > 0 and 0 < self.percent <= 100):
-            raise BadInput(
-                f"TTFT {self.ttft_s:g} s and TPOT {self.tpot_s:g} s for {self.percent:g}% of requests is no objective."
-            )
-
-    def met_by(self, outcome: Outcome) -> bool:
-        """Whether this request was served in time."""
-        return outcome.ttft_s <= self.ttft_s and (outcome.tpot_s or 0.0) <= self.tpot_s
-
-    def misses_allowed(self, num_requests: int) -> int:
-        """How many of so many requests may miss it."""
-        return int(num_requests * (100 - self.percent) / 100 + 1e-9)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SloAnswer:
-    """replicas: the fewest found, None where no number of them is enough. attained: share of requests in time, with
+    """replicas: the fewest found, None where no number of them is enough. attained: per objective, which share met it
 
-    that many (or with one request per replica at a time, where None). replays: how many the search took.
+    with that many (with one request per replica at a time, where None). replays: how many the search took.
     """
 
     replica: Replica
     replicas: int | None
-    attained: float
+    attained: tuple[float, ...]
     replays: int
 
     @property
@@ -78,8 +55,8 @@ def fewest_replicas(requests: Sequence[TraceRequest], replica: Replica, slo: Slo
     """Searches. Requests that never fit count as missed."""
     replays = 0
 
-    def attained(replicas: int, offset: int = 0) -> float | None:
-        """Share in time on one of so many replicas; None where the objective is missed."""
+    def attained(replicas: int, offset: int = 0) -> tuple[float, ...] | None:
+        """Shares in time on one of so many replicas; None where an objective is missed."""
         nonlocal replays
         replays += 1
         # As many of the replicas as have requests enough between them to tell a share by.
@@ -104,7 +81,7 @@ def fewest_replicas(requests: Sequence[TraceRequest], replica: Replica, slo: Slo
             high, share = middle, found
     for _ in range(_MOST_RAISES):
         if None not in [share, *(attained(high, offset) for offset in range(1, min(high, _CHECKED_REPLICAS)))]:
-            return SloAnswer(replica=replica, replicas=high, attained=share or 0.0, replays=replays)
+            return SloAnswer(replica=replica, replicas=high, attained=share or (), replays=replays)
         if high >= most:
             break
         high = min(most, high + max(1, high // _STEPS))
@@ -115,30 +92,18 @@ def fewest_replicas(requests: Sequence[TraceRequest], replica: Replica, slo: Slo
 def _never(requests: Sequence[TraceRequest], replica: Replica, slo: Slo, replays: int) -> SloAnswer:
     """No number of replicas was enough: how many requests would be in time with a replica for themselves."""
     alone = [Outcome(one, *_alone(one, replica), 0, 0) for one in requests[:_SMALLEST_SAMPLE]]
-    met = sum(slo.met_by(outcome) for outcome in alone) / len(alone)
-    return SloAnswer(replica=replica, replicas=None, attained=met, replays=replays)
+    return SloAnswer(replica=replica, replicas=None, attained=slo.shares(alone, len(alone)), replays=replays)
 
 
-def _attained(shares: Sequence[Sequence[TraceRequest]], replica: Replica, slo: Slo) -> float | None:
-    """Share in time of all requests, each of these lists on a replica of its own; None as soon as too many are late."""
-    total = sum(len(share) for share in shares)
-    if not total:
-        return 1.0
-    allowed = slo.misses_allowed(total)
-    missed = 0
-
-    def too_many(outcome: Outcome) -> bool:
-        nonlocal missed
-        missed += not slo.met_by(outcome)
-        return missed > allowed
-
+def _attained(shares: Sequence[Sequence[TraceRequest]], replica: Replica, slo: Slo) -> tuple[float, ...] | None:
+    """Shares in time of all requests, each list on a replica of its own; None as soon as too many are late."""
+    misses = Misses(slo, max(1, sum(len(share) for share in shares)))
     for share in shares:
-        simulator, _ = replica.simulator(stop=too_many)
-        refused = len(simulator.run(share).refused)  # meanwhile `missed` has changed
-        missed += refused
-        if missed > allowed:
+        simulator, _ = replica.simulator(stop=misses.add)
+        misses.add_refused(len(simulator.run(share).refused))
+        if misses.too_many:
             return None
-    return 1 - missed / total
+    return misses.shares
 
 
 def _alone(request: TraceRequest, replica: Replica) -> tuple[float, float]:

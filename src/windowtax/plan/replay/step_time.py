@@ -5,10 +5,10 @@ after another, and inside each reading and computing overlap. So max(weights, ma
 scores) + for each piece of a prompt max(its cache, its scores) + link + overhead.
 """
 
-from windowtax.plan.roofline import ALL_REDUCES_PER_LAYER, Rank
-from windowtax.schedule.step import Step
+from collections.abc import Sequence
 
-_ACTIVATION_BYTES = 2
+from windowtax.plan.roofline import Rank
+from windowtax.schedule.step import Step
 
 
 class StepTimer:
@@ -21,19 +21,14 @@ class StepTimer:
     def __init__(self, rank: Rank) -> None:
         spec, hardware, ranks = rank.spec, rank.hardware, rank.tensor_parallel
         self._rank = rank
-        self._bytes_per_s = hardware.achieved_bytes_per_s
+        self._cache_bytes_per_s = hardware.cache_bytes_per_s
         self._matrix_flops_per_s = hardware.flops_per_s(rank.scheme.compute) * ranks
-        self._score_flops_per_s = hardware.flops_per_s("fp32" if rank.scheme.compute == "fp32" else "bf16") * ranks
+        self._score_flops_per_s = hardware.flops_per_s(rank.score_element) * ranks
         self._layer_flops = spec.layer_flops_per_token
         self._head_flops = spec.head_flops_per_token
-        self._overhead_s = len(spec.layers) * hardware.layer_overhead_s.value
-        self._link_s_per_token = 0.0
-        if ranks > 1 and hardware.link_bytes_per_s is not None:
-            sent = ALL_REDUCES_PER_LAYER * len(spec.layers) * spec.hidden_size * _ACTIVATION_BYTES
-            link = hardware.link_bytes_per_s.value * hardware.bandwidth_efficiency.value
-            self._link_s_per_token = sent * 2 * (ranks - 1) / ranks / link
         self._decodes: dict[int, tuple[int, int]] = {}
-        self._weights: dict[int, float] = {}
+        self._shared: dict[int, tuple[float, float]] = {}
+        self._first = self.decode_cost(1)
         self.slope = self._find_slope()
 
     def _find_slope(self) -> tuple[int, int] | None:
@@ -43,8 +38,8 @@ class StepTimer:
         """
         if set(self._rank.spec.kinds) != {"full"}:
             return None
-        (read_1, flops_1), (read_2, flops_2) = self.decode_cost(1), self.decode_cost(2)
-        return read_2 - read_1, flops_2 - flops_1
+        read, flops = self.decode_cost(2)
+        return read - self._first[0], flops - self._first[1]
 
     def decode_cost(self, context_tokens: int) -> tuple[int, int]:
         """Cache bytes read and score FLOPs of one decoder whose context, the new token included, is so long."""
@@ -55,38 +50,54 @@ class StepTimer:
             self._decodes[context_tokens] = found
         return found
 
+    def decode_costs(self, contexts: Sequence[int]) -> tuple[int, int]:
+        """The same, summed over some decoders."""
+        if self.slope is None:
+            costs = [self.decode_cost(context) for context in contexts]
+            return sum(cost[0] for cost in costs), sum(cost[1] for cost in costs)
+        (read, flops), further = self._first, sum(contexts) - len(contexts)
+        return len(contexts) * read + further * self.slope[0], len(contexts) * flops + further * self.slope[1]
+
     def decode_s(self, users: int, read_bytes: int, score_flops: int) -> float:
         """A step of decoders only, given their summed costs."""
         return self._shared_s(users, users) + self._scores_s(read_bytes, score_flops)
 
+    def mixed_s(self, users: int, read_bytes: int, score_flops: int, start: int, count: int) -> float:
+        """A step of such decoders and a piece of a prompt, not its last: `count` tokens behind `start`."""
+        decoders_s = self._scores_s(read_bytes, score_flops)
+        return self._shared_s(users + count, users) + decoders_s + self._prompt_s(start, count)
+
     def step_s(self, step: Step) -> float:
         """Any step."""
-        users = read = flops = tokens = sampled = 0
+        contexts: list[int] = []
+        tokens = sampled = 0
         prompts_s = 0.0
         for chunk in step.chunks:
             count, start = chunk.num_tokens, chunk.start
             if count == 1 and start:
-                more_read, more_flops = self.decode_cost(start + 1)
-                users += 1
-                read += more_read
-                flops += more_flops
+                contexts.append(start + 1)
                 continue
             tokens += count
             sampled += chunk.samples
-            cached = self._rank.layout.read_bytes(start) if start else 0
-            prompts_s += self._scores_s(cached, self._rank.spec.attention_flops(start, count))
-        decoders_s = self._scores_s(read, flops) if users else 0.0
+            prompts_s += self._prompt_s(start, count)
+        users, decoders_s = len(contexts), self._scores_s(*self.decode_costs(contexts))
         return self._shared_s(users + tokens, users + sampled) + decoders_s + prompts_s
 
+    def _prompt_s(self, start: int, count: int) -> float:
+        """Scores of a piece of a prompt, and reading what is cached before it."""
+        cached = self.decode_costs((start,))[0] if start else 0
+        return self._scores_s(cached, self._rank.spec.attention_flops(start, count))
+
     def _scores_s(self, read_bytes: float, flops: float) -> float:
-        memory_s, compute_s = read_bytes / self._bytes_per_s, flops / self._score_flops_per_s
+        memory_s, compute_s = read_bytes / self._cache_bytes_per_s, flops / self._score_flops_per_s
         return memory_s if memory_s > compute_s else compute_s
 
     def _shared_s(self, tokens: int, sampled: int) -> float:
         """What all sequences share: weights and matrices, link, overhead."""
-        read = self._weights.get(tokens)
-        if read is None:
-            read = self._weights[tokens] = self._rank.weights.read(tokens) / self._bytes_per_s
+        known = self._shared.get(tokens)
+        if known is None:
+            rank = self._rank
+            known = self._shared[tokens] = rank.weights_s(tokens), rank.link_s(tokens) + rank.overhead_s
+        weights_s, rest_s = known
         compute_s = (tokens * self._layer_flops + sampled * self._head_flops) / self._matrix_flops_per_s
-        shared_s = read if read > compute_s else compute_s
-        return shared_s + tokens * self._link_s_per_token + self._overhead_s
+        return (weights_s if weights_s > compute_s else compute_s) + rest_s

@@ -68,13 +68,12 @@ class PrefixTiers:
         # Blocks of windows come and go with every step; room for prefixes is what the growing layers leave.
         self._counted = [(group, layout.block_bytes(group)) for group in growing or range(len(groups))]
         self.only_shrinks = bool(growing) or not device
-        self.names: list[str] = []
         self._indices: list[PrefixIndex] = []
         self._load_s: list[float] = []
         if device:
-            self._add(DEVICE, 0, 0.0, policy)
+            self._add(0, 0.0, policy)
         for tier in tiers:
-            self._add(tier.name, tier.num_bytes // group_bytes, group_bytes / tier.bytes_per_s, policy)
+            self._add(tier.num_bytes // group_bytes, group_bytes / tier.bytes_per_s, policy)
         self._device = self._indices[0] if device else None
         self.found_blocks = [0] * len(self._indices)
         self.fit_device()
@@ -98,6 +97,10 @@ class PrefixTiers:
                 index.insert(keys, end, run)
         return run, load_s
 
+    def has(self, key: int) -> bool:
+        """Whether any tier keeps this block."""
+        return any(key in index for index in self._indices)
+
     def keep(self, keys: Sequence[int], held: int, end: int) -> None:
         """Files keys[held:end], which a sequence that holds keys[:held] has computed."""
         for index in self._indices:
@@ -116,7 +119,6 @@ class PrefixTiers:
             free_bytes = sum(pools[group].num_free * size for group, size in self._counted)
             self._device.resize(free_bytes // self._key_bytes)
 
-    def _add(self, name: str, capacity: int, load_s: float, policy: str) -> None:
-        self.names.append(name)
+    def _add(self, capacity: int, load_s: float, policy: str) -> None:
         self._indices.append(PrefixIndex(capacity, policy))
         self._load_s.append(load_s)

@@ -62,8 +62,9 @@ def read_points(path: Path) -> tuple[Point, ...]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
         raise BadInput(
-            f"{path} cannot be read: {error}.", "Give a CSV file with the header context_tokens,itl_ms."
+            f"{path} cannot be read: {why}.", "Give a CSV file with the header context_tokens,itl_ms."
         ) from error
     reader = csv.DictReader(text.splitlines())
     names = [name.strip() for name in reader.fieldnames or []]

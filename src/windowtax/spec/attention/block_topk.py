@@ -8,6 +8,7 @@ smaller.
 from dataclasses import dataclass
 from typing import ClassVar
 
+from windowtax.base.errors import BadInput
 from windowtax.spec.attention.base import KINDS, Reading
 from windowtax.spec.attention.softmax import SoftmaxAttention
 from windowtax.spec.attention.sums import read_pairs
@@ -48,8 +49,13 @@ class BlockTopKAttention(SoftmaxAttention):
                 f"block_{name}", self.num_kv_heads, self.head_dim, Growth.PER_BLOCK
             )
         )
+        if self.block_tokens % dtype.span:
+            raise BadInput(
+                f"{dtype.name} keeps keys by {dtype.span} tokens; blocks of {self.block_tokens} cannot be summed up.",
+                f"Write block:{dtype.span} in the lever, or take another cache dtype.",
+            )
         rows = LayerCache(self.kv_planes(dtype), reads=self._selected)
-        return (rows, LayerCache(summaries, stride=self.block_tokens, rounds_up=True))
+        return (rows, LayerCache(summaries, stride=self.block_tokens, rounds_up=True), *self.tail(dtype))
 
     def visible(self, query: int, key: int) -> bool:
         return key <= query

@@ -14,13 +14,15 @@ from windowtax.spec.weights import Weight
 class KimiDelta(RecurrentKind):
     """num_heads heads of head_dim numbers for queries, keys and values; gates through a rank of gate_rank.
 
-    gate_rank: None for output gates from one whole matrix (Kimi K3).
+    gate_rank: None for output gates from one whole matrix (Kimi K3). whole_decay: decays from one whole matrix too
+    (Ling 3), not through a rank of head_dim.
     """
 
     kind: ClassVar[str] = "kda"
     num_heads: int
     head_dim: int
     gate_rank: int | None
+    whole_decay: bool = False
 
     @property
     def conv_channels(self) -> int:
@@ -40,11 +42,14 @@ class KimiDelta(RecurrentKind):
             gate = (Weight("gate", (rows, hidden_size)),)
         else:
             gate = (Weight("gate_a", (self.gate_rank, hidden_size)), Weight("gate_b", (rows, self.gate_rank)))
+        if self.whole_decay:
+            decay = (Weight("decay", (rows, hidden_size)),)
+        else:
+            decay = (Weight("decay_a", (self.head_dim, hidden_size)), Weight("decay_b", (rows, self.head_dim)))
         return (
             *(Weight(name, (rows, hidden_size)) for name in ("q", "k", "v")),
             Weight("conv", (self.conv_channels, 1, self.conv_kernel)),
-            Weight("decay_a", (self.head_dim, hidden_size)),
-            Weight("decay_b", (rows, self.head_dim)),
+            *decay,
             *gate,
             Weight("beta", (self.num_heads, hidden_size)),
             Weight("dt_bias", (rows,)),

@@ -12,7 +12,10 @@ from windowtax.spec.weights import Weight
 @KINDS.register("mamba2")
 @dataclass(frozen=True, kw_only=True)
 class Mamba2(RecurrentKind):
-    """num_heads heads of head_dim numbers; B and C of state_dim numbers, shared by the heads of a group."""
+    """num_heads heads of head_dim numbers; B and C of state_dim numbers, shared by the heads of a group.
+
+    out_norm: a gated norm before the output projection (all but some of Falcon-H1).
+    """
 
     kind: ClassVar[str] = "mamba2"
     num_heads: int
@@ -21,6 +24,7 @@ class Mamba2(RecurrentKind):
     num_groups: int
     conv_bias: bool = True
     projection_bias: bool = False
+    out_norm: bool = True
 
     @property
     def conv_channels(self) -> int:
@@ -41,9 +45,10 @@ class Mamba2(RecurrentKind):
             Weight("in", (rows, hidden_size)),
             Weight("conv", (self.conv_channels, 1, self.conv_kernel)),
             *(Weight(name, (self.num_heads,)) for name in ("dt_bias", "a_log", "d")),
-            Weight("out_norm", (self._inner,)),
             Weight("o", (hidden_size, self._inner)),
         ]
+        if self.out_norm:
+            found.append(Weight("out_norm", (self._inner,)))
         if self.conv_bias:
             found.append(Weight("conv_bias", (self.conv_channels,)))
         if self.projection_bias:

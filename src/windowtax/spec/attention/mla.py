@@ -24,7 +24,8 @@ class LatentAttention(AttentionKind):
 
     q_lora_rank: None where queries come from one matrix. rope: None without positions (Kimi Linear); the row is as
     wide.
-    bias: on the projections into the latent space and on the output.
+    bias: on the projections into the latent space and on the output. gate_rows: numbers of a gate on what the heads
+    give, one per head (Ling 3) or one per number (Kimi K3); 0: there is none.
     """
 
     kind: ClassVar[str] = "mla"
@@ -36,6 +37,7 @@ class LatentAttention(AttentionKind):
     q_lora_rank: int | None
     rope: Rope | None
     bias: bool = False
+    gate_rows: int = 0
 
     def caches(self, dtype: CacheDtype) -> tuple[LayerCache, ...]:
         return (LayerCache(dtype.latent_planes(self.kv_lora_rank, self.qk_rope_head_dim)),)
@@ -50,6 +52,8 @@ class LatentAttention(AttentionKind):
             Weight("kv_b", (expanded, self.kv_lora_rank)),
             Weight("o", (hidden_size, self.num_query_heads * self.v_head_dim)),
         ]
+        if self.gate_rows:
+            found.append(Weight("gate", (self.gate_rows, hidden_size)))
         if self.bias:
             found += [Weight("kv_a_bias", (row,)), Weight("o_bias", (hidden_size,))]
             found += [Weight("q_a_bias", (self.q_lora_rank,))] if self.q_lora_rank else []
@@ -82,7 +86,8 @@ class LatentAttention(AttentionKind):
 
     def shard(self, tensor_parallel: int) -> Self:
         """The rows have one head: every rank keeps a copy of all of them."""
-        return replace(self, num_query_heads=split(self.num_query_heads, tensor_parallel, "query heads"))
+        heads = split(self.num_query_heads, tensor_parallel, "query heads")
+        return replace(self, num_query_heads=heads, gate_rows=self.gate_rows // tensor_parallel)
 
     def _absorbed(self, pairs: int) -> int:
         return 2 * pairs * self.num_query_heads * (2 * self.kv_lora_rank + self.qk_rope_head_dim)

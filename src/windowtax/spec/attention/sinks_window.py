@@ -34,7 +34,8 @@ class SinksWindowAttention(SoftmaxAttention):
     def caches(self, dtype: CacheDtype) -> tuple[LayerCache, ...]:
         planes, sinks = self.kv_planes(dtype), self.sink_tokens
         window = LayerCache(planes, window=self.window_tokens, skip_first=sinks)
-        return (LayerCache(planes, keep_first=sinks), window) if sinks else (window,)
+        rows = (LayerCache(planes, keep_first=sinks), window) if sinks else (window,)
+        return (*rows, *self.tail(dtype))
 
     def visible(self, query: int, key: int) -> bool:
         return key <= query and (key < self.sink_tokens or key > query - self.window_tokens)

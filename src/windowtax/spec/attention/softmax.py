@@ -26,6 +26,8 @@ class QkNorm(StrEnum):
     """RMS norm over each head's numbers, one weight vector of head_dim (Qwen3, Gemma 3)."""
     WHOLE = "whole"
     """RMS norm over all heads' numbers at once (OLMo 2, MiniMax)."""
+    EACH_HEAD = "each head"
+    """Layer norm per head, each head with weights of its own (Command R+)."""
     UNWEIGHTED = "unweighted"
     """RMS norm per head without a weight, applied after RoPE (Llama 4)."""
 
@@ -37,7 +39,8 @@ class SoftmaxAttention(AttentionKind):
     rope: None for a layer without positions (NoPE). scale: of the scores, 1 / sqrt(head_dim) unless given.
     softcap: scores become softcap * tanh(score / softcap) (Gemma 2). sink_logits: one learned logit per query head
     joins the softmax and reads nothing (gpt-oss). output_gate: the heads' outputs are multiplied by a gate as wide as
-    they are, which the query projection gives too (Qwen3-Next). keys_are_values: one projection gives both, which are
+    they are, which the query projection gives too (Qwen3-Next); head_gate: by one number per head (Step-3.5).
+    keys_are_values: one projection gives both, which are
     then dressed differently and so both kept (Gemma 4).
     """
 
@@ -54,6 +57,7 @@ class SoftmaxAttention(AttentionKind):
     sink_logits: bool = False
     output_gate: bool = False
     keys_are_values: bool = False
+    head_gate: bool = False
 
     @property
     @abstractmethod
@@ -72,11 +76,16 @@ class SoftmaxAttention(AttentionKind):
 
     def kv_planes(self, dtype: CacheDtype) -> tuple[Plane, ...]:
         """The planes of one token's keys and values."""
-        planes = dtype.vector_planes("k", self.num_kv_heads, self.head_dim)
+        planes = dtype.key_planes(self.num_kv_heads, self.head_dim)
         return planes + dtype.values.vector_planes("v", self.num_kv_heads, self.v_head_dim)
 
+    def tail(self, dtype: CacheDtype) -> tuple[LayerCache, ...]:
+        """Where the newest keys wait, for a dtype that keeps keys by the block only."""
+        planes = dtype.tail_planes(self.num_kv_heads, self.head_dim)
+        return (LayerCache(planes, workspace=True),) if planes else ()
+
     def caches(self, dtype: CacheDtype) -> tuple[LayerCache, ...]:
-        return (LayerCache(self.kv_planes(dtype), self.window, self.chunk),)
+        return (LayerCache(self.kv_planes(dtype), self.window, self.chunk), *self.tail(dtype))
 
     def weights(self, hidden_size: int) -> tuple[Weight, ...]:
         q_rows, k_rows = self.num_query_heads * self.head_dim, self.num_kv_heads * self.head_dim
@@ -91,13 +100,15 @@ class SoftmaxAttention(AttentionKind):
             del found[2]
         if self.output_gate:
             found.append(Weight("gate", (o_columns, hidden_size)))
+        if self.head_gate:
+            found.append(Weight("head_gate", (self.num_query_heads, hidden_size)))
         if self.qkv_bias:
             found += [Weight("q_bias", (q_rows,)), Weight("k_bias", (k_rows,)), Weight("v_bias", (v_rows,))]
         if self.output_bias:
             found.append(Weight("o_bias", (hidden_size,)))
         if self.qk_norm is QkNorm.PER_HEAD:
             found += [Weight("q_norm", (self.head_dim,)), Weight("k_norm", (self.head_dim,))]
-        if self.qk_norm is QkNorm.WHOLE:
+        if self.qk_norm in (QkNorm.WHOLE, QkNorm.EACH_HEAD):
             found += [Weight("q_norm", (q_rows,)), Weight("k_norm", (k_rows,))]
         if self.sink_logits:
             found.append(Weight("sink_logits", (self.num_query_heads,)))

@@ -52,10 +52,10 @@ const askFigures = newest(async (query) => {
     document.querySelectorAll("#tables details").forEach((one, index) => { one.open = open[index] ?? false; });
     document.getElementById("command").textContent = got.command;
     document.getElementById("save").href = `report.html?${query}`;
-    form.elements.usd_per_hour.placeholder = got.price_hint;
+    for (const [name, hint] of Object.entries(got.hints)) form.elements[name].placeholder = hint;
     for (const slider of form.querySelectorAll("input[type=range]")) {
       if (slider !== document.activeElement) slider.value = got.positions[slider.dataset.for];
-      slider.setAttribute("aria-valuetext", form.elements[slider.dataset.for].value || got.price_hint);
+      slider.setAttribute("aria-valuetext", form.elements[slider.dataset.for].value || got.hints[slider.dataset.for]);
     }
     history.replaceState(null, "", `?${query}`);
   } catch (error) {
@@ -91,6 +91,11 @@ form.addEventListener("input", (event) => {
   if (slider.type === "range") form.elements[slider.dataset.for].value = steps[slider.dataset.for][slider.value];
   changed();
 });
+// Some thousand names: they come when they are first wanted.
+form.elements.api.addEventListener("focus", async () => {
+  const reply = await fetch("prices");
+  if (reply.ok) document.getElementById("prices").innerHTML = await reply.text();
+}, { once: true });
 form.addEventListener("submit", (event) => { event.preventDefault(); changed(); });
 
 if (matchMedia("(max-width: 60rem)").matches) form.querySelector("details").open = false;

@@ -1,0 +1,178 @@
+// What decode attention through AMX tiles shares. A key or value block is the B tile as it lies in memory (4-bit and f8
+// blocks are unpacked first); the query heads of the group are rows of the A tile.
+//
+// A tile has 16 rows and a group seldom more than 8 heads, so every head takes two rows, a coarse and a fine part of its
+// numbers: bf16 + bf16 of the rest, or the high and the low byte of a 16-bit integer. That costs nothing and makes the
+// products about as exact as in float32.
+
+#pragma once
+
+#include "kernels/attention_piece.h"
+
+#if defined(__AMX_TILE__)
+
+WINDOWTAX_BEGIN_LEVEL
+
+constexpr int64_t kTileHeads = 8;     // heads per tile of queries, two rows each
+constexpr int64_t kTileRows = 16;
+constexpr int64_t kTileBytes = 1024;  // of a full tile
+constexpr int64_t kRowStride = 64;
+
+constexpr bool is_integer(Element e) { return e == Element::i8 || is_nibble(e); }
+
+// Tile registers: 0..3 sums, 4 queries or weights, 5 keys or values; for integer values 6 weights, 7 values, since
+// 32 tokens are only 8 rows of quads there.
+struct alignas(64) TileConfig {
+  uint8_t palette, start_row;
+  uint8_t reserved[14];
+  uint16_t row_bytes[16];
+  uint8_t rows[16];
+};
+
+// The compiler does not see what these instructions read and write, so each is a barrier to it.
+#define LOAD_TILE(tile, from, stride) \
+  asm volatile("tileloadd (%0,%1,1), %%tmm" #tile ::"r"(from), "r"(int64_t(stride)) : "memory")
+#define STORE_TILE(tile, to, stride) \
+  asm volatile("tilestored %%tmm" #tile ", (%0,%1,1)" ::"r"(to), "r"(int64_t(stride)) : "memory")
+#define ZERO_TILE(tile) asm volatile("tilezero %%tmm" #tile ::)
+#define MULTIPLY_TILES(operation, c, a, b) asm volatile(operation " %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::)
+
+// How the rows of words of a key block are cut into tiles of 16: the last one overlaps the one before, and its queries
+// are zero where it does.
+struct Cut {
+  int64_t rows, chunks;
+
+  static Cut of(Element e, int64_t dim) {
+    const int64_t rows = dim / (is_integer(e) ? 4 : 2);
+    return {rows, (rows + kTileRows - 1) / kTileRows};
+  }
+  int64_t start(int64_t chunk) const {
+    return chunk + 1 < chunks ? chunk * kTileRows : rows - kTileRows;
+  }
+};
+
+static inline int64_t tile_heads(int64_t group) { return group < kTileHeads ? group : kTileHeads; }
+static inline int64_t head_tiles(int64_t group) { return (group + kTileHeads - 1) / kTileHeads; }
+
+// The parts of work.tiles.
+struct Tiles {
+  uint8_t* queries;       // [head tiles][chunks][16 rows][64 bytes]; for i4_channel in bf16, for its tail
+  uint8_t* folded;        // [kPieceBlocks][chunks][16 rows][64 bytes]: the queries of i4_channel, block by block
+  float* query_scale;     // [head tiles][8]: of integer queries
+  float* raw;             // [16 rows][kRowTokens]: products as they come from the tiles
+  uint8_t* weights;       // [16 rows][kRowTokens] in bf16 or bytes
+  float* sums;            // [16 rows][v_dim]
+  uint8_t* unpacked;      // [kPieceBlocks] blocks in the arrangement of bf16 or i8
+  int64_t unpacked_bytes;  // per block
+  int64_t bytes;
+
+  static Tiles at(uint8_t* base, int64_t k_dim, int64_t v_dim, int64_t group) {
+    Tiles tiles = {};
+    int64_t used = 0;
+    const auto take = [&](int64_t bytes) {
+      uint8_t* part = base ? base + used : nullptr;
+      used += (bytes + 63) / 64 * 64;
+      return part;
+    };
+    const auto floats = [&](int64_t count) { return reinterpret_cast<float*>(take(4 * count)); };
+    const int64_t query_bytes = head_tiles(group) * (k_dim / 32 + 1) * kTileBytes;
+    tiles.queries = take(query_bytes);
+    tiles.folded = take(kPieceBlocks * (k_dim / 32 + 1) * kTileBytes);
+    tiles.query_scale = floats(head_tiles(group) * kTileHeads);
+    tiles.raw = floats(kTileRows * kRowTokens);
+    tiles.weights = take(kTileRows * kRowTokens * 2);
+    tiles.sums = floats(kTileRows * v_dim);
+    tiles.unpacked_bytes = 2 * kBlockTokens * (k_dim > v_dim ? k_dim : v_dim);
+    tiles.unpacked = take(kPieceBlocks * tiles.unpacked_bytes);
+    tiles.bytes = used;
+    return tiles;
+  }
+};
+
+// Writes 16 numbers in two parts of 16 bits.
+static inline void split_bf16(__m512 x, uint8_t* coarse, uint8_t* fine) {
+  const __m256i high = (__m256i)_mm512_cvtneps_pbh(x);
+  const __m512 rest = x - (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(coarse), high);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(fine), (__m256i)_mm512_cvtneps_pbh(rest));
+}
+
+// Bytes of nibbles to twice as many signed bytes, first all low ones, then all high ones: 16 * nibble of i4's,
+// 16 * (nibble - 8) of i4_channel's, whose nibbles have no sign.
+template <Element E>
+static inline void unpack_nibbles(const uint8_t* from, const uint8_t* next, int64_t bytes, uint8_t* to) {
+  const __m512i mask = _mm512_set1_epi8(int8_t(0xf0)), flip = _mm512_set1_epi8(E == Element::i4_channel ? int8_t(0x80) : 0);
+  constexpr int kAndXor = 0x6a;  // (a & b) ^ c
+  for (int64_t i = 0; i < bytes; i += 64) {
+    const __m512i x = _mm512_loadu_si512(from + i);
+    fetch(next + i, 64);
+    _mm512_storeu_si512(to + i, _mm512_ternarylogic_epi32(_mm512_slli_epi16(x, 4), mask, flip, kAndXor));
+    _mm512_storeu_si512(to + bytes + i, _mm512_ternarylogic_epi32(x, mask, flip, kAndXor));
+  }
+}
+
+// The bf16 of the 128 sizes of f8, by byte.
+struct F8Table {
+  alignas(64) uint8_t low[128], high[128];
+
+  constexpr F8Table() : low(), high() {
+    for (int code = 0; code < 128; ++code) {
+      int exponent = code >> 3, mantissa = code & 7;
+      if (exponent == 0 && mantissa) {  // subnormal: shift until the leading bit is there
+        exponent = 1;
+        while (!(mantissa & 8)) mantissa <<= 1, --exponent;
+        mantissa &= 7;
+      } else if (exponent == 0) {
+        exponent = -120;
+      }
+      const int bits = code == 127 ? 0x7fc0 : (exponent + 120) << 7 | mantissa << 4;
+      low[code] = uint8_t(bits & 0xff);
+      high[code] = uint8_t(bits >> 8);
+    }
+  }
+};
+inline constexpr F8Table kF8;
+
+// Rows of quads of f8 to twice as many rows of pairs in bf16.
+static inline void unpack_f8(const uint8_t* from, const uint8_t* next, int64_t rows, int64_t row_bytes, uint8_t* to) {
+  const __m512i low0 = _mm512_load_si512(kF8.low), low1 = _mm512_load_si512(kF8.low + 64);
+  const __m512i high0 = _mm512_load_si512(kF8.high), high1 = _mm512_load_si512(kF8.high + 64);
+  const __m512i sign = _mm512_set1_epi8(int8_t(0x80));
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t i = 0; i < row_bytes; i += 64) {
+      const __m512i x = _mm512_loadu_si512(from + r * row_bytes + i);
+      fetch(next + r * row_bytes + i, 64);
+      const __m512i low = _mm512_permutex2var_epi8(low0, x, low1);
+      const __m512i size = _mm512_permutex2var_epi8(high0, x, high1);
+      const __m512i high = _mm512_ternarylogic_epi32(size, x, sign, 0xf8);  // size | (x & sign)
+      const __m512 first = (__m512)_mm512_unpacklo_epi8(low, high), second = (__m512)_mm512_unpackhi_epi8(low, high);
+      _mm512_storeu_ps(to + 2 * r * row_bytes + i, _mm512_shuffle_ps(first, second, 0x88));
+      _mm512_storeu_ps(to + (2 * r + 1) * row_bytes + i, _mm512_shuffle_ps(first, second, 0xdd));
+    }
+  }
+}
+
+// Whether the blocks are tiles as they lie, so that fetching ahead goes along with loading tiles.
+template <Element E>
+constexpr bool kInPlace = E == Element::bf16 || E == Element::i8;
+
+template <int64_t kRows = kTileRows>
+static inline void fetch_tile(const uint8_t* from, int64_t stride) {
+#pragma GCC unroll 16
+  for (int64_t row = 0; row < kRows; ++row) fetch(from + row * stride, 64);
+}
+
+// Whether tiles take the element at all.
+constexpr bool is_tile_element(Element e) { return e != Element::f32 && e != Element::f16; }
+
+// Calls fn for the elements that tiles take.
+template <typename Fn>
+static inline void choose_tiles(Element element, Fn fn) {
+  choose(element, [&](auto chosen) {
+    if constexpr (is_tile_element(decltype(chosen)::value)) fn(chosen);
+  });
+}
+
+WINDOWTAX_END_LEVEL
+
+#endif

@@ -1,0 +1,74 @@
+// Element-wise work between the products: norms, RoPE, activations. Plain loops that the compiler turns into vectors of
+// the level's width; what needs an exponential is written in lanes.
+
+#include "kernels/exp.h"
+#include "kernels/parts.h"
+
+WINDOWTAX_BEGIN_LEVEL
+
+namespace {
+
+void rms_norm(const float* x, const float* weight, float eps, int64_t columns, float* out) {
+  // Sixteen partial sums: one chain of additions would be bound by its latency.
+  float partial[16] = {};
+  int64_t i = 0;
+  for (; i + 16 <= columns; i += 16) {
+    for (int lane = 0; lane < 16; ++lane) partial[lane] += x[i + lane] * x[i + lane];
+  }
+  float sum = 0.0f;
+  for (; i < columns; ++i) sum += x[i] * x[i];
+  for (float part : partial) sum += part;
+  const float inverse = 1.0f / std::sqrt(sum / static_cast<float>(columns) + eps);
+  for (int64_t j = 0; j < columns; ++j) out[j] = x[j] * inverse * weight[j];
+}
+
+Floats sigmoid(Floats x) { return 1.0f / (1.0f + exp_lanes(-x)); }
+
+Floats activated(int activation, Floats x) {
+  if (activation == 0) return x * sigmoid(x);
+  // gelu: 0.5 x (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2 / pi) (x + 0.044715 x^3).
+  return x * sigmoid(1.5957691216057308f * (x + 0.044715f * x * x * x));
+}
+
+void gated(int activation, const float* gate, const float* up, int64_t count, float* out) {
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    store_floats(out + i, activated(activation, load_floats(gate + i)) * load_floats(up + i));
+  }
+  for (; i < count; ++i) out[i] = activated(activation, all_lanes(gate[i]))[0] * up[i];
+}
+
+void rotate(float* x, const float* cos, const float* sin, int64_t half) {
+  for (int64_t i = 0; i < half; ++i) {
+    const float a = x[i], b = x[half + i];
+    x[i] = a * cos[i] - b * sin[i];
+    x[half + i] = b * cos[i] + a * sin[i];
+  }
+}
+
+void add(const float* x, int64_t count, float* out) {
+  for (int64_t i = 0; i < count; ++i) out[i] += x[i];
+}
+
+void scale(float factor, int64_t count, float* x) {
+  for (int64_t i = 0; i < count; ++i) x[i] *= factor;
+}
+
+void softcap(float cap, int64_t count, float* x) {
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) store_floats(x + i, softcap_lanes(load_floats(x + i), cap));
+  for (; i < count; ++i) x[i] = softcap_lanes(all_lanes(x[i]), cap)[0];
+}
+
+}  // namespace
+
+void add_elementwise(Kernels& table) {
+  table.rms_norm = rms_norm;
+  table.gated = gated;
+  table.rotate = rotate;
+  table.add = add;
+  table.scale = scale;
+  table.softcap = softcap;
+}
+
+WINDOWTAX_END_LEVEL

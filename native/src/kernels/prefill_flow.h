@@ -1,0 +1,206 @@
+// The order of work of prefill attention on AMX tiles: which batches there are, their way through the stages, and the
+// reference scores of the rows.
+
+#pragma once
+
+#if defined(__AMX_TILE__)
+
+WINDOWTAX_BEGIN_LEVEL
+namespace {
+
+// base is an integer, so that both forms of weigh_rows agree on it, and the reference is what base says.
+void set_reference(const Work& w, int64_t row, float score) {
+  w.base[row] = __builtin_rintf(kOneBits - kLog2 * score);
+  w.shifted[row] = w.base[row] + kGreat;
+  w.reference[row] = (kOneBits - w.base[row]) / kLog2;
+}
+
+// Scores of one block for one unit of rows, outside of the flow.
+const float* scores_beside(const Work& w, int64_t unit, int64_t block, int64_t nth) {
+  float* const scores = w.scores + (2 + nth) * kUnitFloats;
+  Unstored unstored = {nullptr, 2};
+  run_scores(w, scoring_of(w, unit, block, scores), unstored, [] {});
+  store_rest(unstored);
+  if (w.tile->softcap > 0) cap_scores(scores, w.tile->softcap);
+  return scores;
+}
+
+// A batch whose scores rose far above the reference: a new reference for its rows, and their sums and outputs in its
+// terms; then its weights once more.
+void settle(const Work& w, const Batch& batch, int64_t parity) {
+  const int64_t first = batch.unit * kUnitRows;
+  float* const outputs = w.outputs + first * w.columns * 16;
+  for (int64_t b = 0; b < batch.count; ++b) scores_beside(w, batch.unit, batch.block + b, b);
+  for (int64_t r = 0; r < kUnitRows; ++r) {
+    const float before = w.reference[first + r];
+    float greatest = before;
+    for (int64_t b = 0; b < batch.count; ++b) {
+      const uint32_t mask = seen(w.low + first, w.high + first, r, static_cast<int32_t>(32 * (batch.block + b)));
+      const float now = greatest_seen(w.scores + (2 + b) * kUnitFloats, r, mask);
+      if (now > greatest) greatest = now;
+    }
+    if (!(greatest > before)) continue;
+    set_reference(w, first + r, greatest);
+    const float factor = exp_one(before - w.reference[first + r]);
+    for (int64_t c = 0; c < w.columns; ++c) {
+      float* const out = outputs + (c * kUnitRows + r) * 16;
+      store_floats(out, load_floats(out) * factor);
+    }
+  }
+  for (int64_t b = 0; b < batch.count; ++b) {
+    weigh_rows<true>(weighing_of(w, batch, b, w.scores + (2 + b) * kUnitFloats, parity), 0, kUnitRows,
+                     _mm512_setzero_si512());
+  }
+}
+
+void fetch(Ahead& ahead) {
+  if (ahead.block >= ahead.end) return;
+  const KvView& view = *ahead.part->view;
+  const int64_t key_bytes = element_bytes(view.k_element, view.k_dim), block = ahead.part->ids[ahead.block];
+  const int64_t bytes = key_bytes + element_bytes(view.v_element, view.v_dim);
+  const uint8_t* keys = head_of(view.k, block, ahead.head, key_bytes);
+  const uint8_t* values = head_of(view.v, block, ahead.head, bytes - key_bytes);
+  for (int64_t i = 0; i < ahead.lines && ahead.at < bytes; ++i, ahead.at += 64) {
+    const uint8_t* line = ahead.at < key_bytes ? keys + ahead.at : values + (ahead.at - key_bytes);
+    _mm_prefetch(reinterpret_cast<const char*>(line), _MM_HINT_T1);
+  }
+  if (ahead.at < bytes) return;
+  ahead.at = 0;
+  ++ahead.block;
+}
+
+// All batches of a stretch.
+void flow(const Work& w, int64_t count, Ahead ahead) {
+  if (!count) return;
+  Unstored unstored = {nullptr, 2};
+  run_scores(w, scoring_of(w, w.batches[0].unit, w.batches[0].block, w.scores), unstored, [] {});
+  store_rest(unstored);
+  int64_t turn = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const Batch& batch = w.batches[i];
+    __m512i peak = _mm512_setzero_si512();
+    for (int64_t b = 0; b < batch.count; ++b, turn ^= 1) {
+      float* const scores = w.scores + turn * kUnitFloats;
+      float* const room = w.scores + (turn ^ 1) * kUnitFloats;
+      Scoring next = {nullptr, nullptr, nullptr};
+      if (b + 1 < batch.count) {
+        next = scoring_of(w, batch.unit, batch.block + b + 1, room);
+      } else if (i + 1 < count) {
+        next = scoring_of(w, w.batches[i + 1].unit, w.batches[i + 1].block, room);
+      }
+      Mixing mixing = {nullptr, nullptr, 0, nullptr, 0, 0};
+      if (i > 0) {
+        mixing = mixing_of(w, w.batches[i - 1], (i - 1) & 1);
+        mixing.begin = b * w.columns / batch.count;
+        mixing.end = (b + 1) * w.columns / batch.count;
+      }
+      fetch(ahead);
+      if (w.tile->softcap > 0) cap_scores(scores, w.tile->softcap);
+      const Weighing weighing = weighing_of(w, batch, b, scores, i & 1);
+      const __m512i bits = batch.cut ? run_stages<true>(w, next, weighing, mixing, unstored)
+                                     : run_stages<false>(w, next, weighing, mixing, unstored);
+      peak = _mm512_or_si512(peak, bits);
+    }
+    if (passes(peak)) {
+      store_rest(unstored);
+      settle(w, batch, i & 1);
+    }
+  }
+  run_outputs(w, mixing_of(w, w.batches[count - 1], (count - 1) & 1), unstored, [] {});
+  store_rest(unstored);
+}
+
+// The reference of rows that have none: the greatest score among the first keys that they see.
+void find_references(const Work& w, int64_t unit, int64_t begin, int64_t end) {
+  const int64_t first = unit * kUnitRows;
+  for (int64_t block = begin; block < end; ++block) {
+    bool missing = false;
+    for (int64_t r = 0; r < kUnitRows; ++r) missing = missing || w.reference[first + r] == -INFINITY;
+    if (!missing) return;
+    const float* scores = scores_beside(w, unit, block, 0);
+    for (int64_t r = 0; r < kUnitRows; ++r) {
+      if (w.reference[first + r] != -INFINITY) continue;
+      const float found =
+          greatest_seen(scores, r, seen(w.low + first, w.high + first, r, static_cast<int32_t>(32 * block)));
+      if (found != -INFINITY) set_reference(w, first + r, found);
+    }
+  }
+}
+
+// The stretch of blocks begin ... end - 1 of a part; low and high count from the stretch's first token.
+void run_stretch(const Work& w, int64_t blocks, const Ahead& ahead) {
+  int64_t count = 0;
+  for (int64_t unit = 0; unit < w.units; ++unit) {
+    const int32_t* low = w.low + unit * kUnitRows;
+    const int32_t* high = w.high + unit * kUnitRows;
+    const int64_t begin = greater(low[0], 0) / kBlockTokens;
+    const int64_t end = lesser(blocks, (greater(high[kUnitRows - 1], 0) + kBlockTokens - 1) / kBlockTokens);
+    find_references(w, unit, begin, end);
+    for (int64_t block = begin; block < end; block += w.batch_blocks) {
+      const int64_t size = lesser(w.batch_blocks, end - block);
+      const bool cut = low[kUnitRows - 1] > block * kBlockTokens || high[0] < (block + size) * kBlockTokens;
+      w.batches[count++] = {static_cast<int32_t>(unit), static_cast<int32_t>(block), static_cast<int32_t>(size), cut};
+    }
+  }
+  flow(w, count, ahead);
+}
+
+void run_part(const Work& w, const TilePart& part) {
+  const Span span = tile_span(*w.tile, part);
+  if (span.high <= span.low) return;
+  const int64_t end = (span.high - part.first + kBlockTokens - 1) / kBlockTokens;
+  for (int64_t begin = (span.low - part.first) / kBlockTokens; begin < end; begin += kStretch) {
+    const int64_t blocks = lesser(kStretch, end - begin), origin = part.first + begin * kBlockTokens;
+    for (int64_t i = 0; i < blocks; ++i) put_block(w, part, span, begin + i, i);
+    for (int64_t row = 0; row < w.units * kUnitRows; ++row) {
+      const Span sees = visible(part, w.tile->start + lesser(row, w.rows - 1) / w.tile->group);
+      const int64_t most = blocks * kBlockTokens;
+      w.low[row] = static_cast<int32_t>(greater(0, lesser(most, sees.low - origin)));
+      w.high[row] = static_cast<int32_t>(greater(0, lesser(most, sees.high - origin)));
+    }
+    const KvView& view = *part.view;
+    const int64_t bytes = element_bytes(view.k_element, w.k_dim) + element_bytes(view.v_element, w.v_dim);
+    run_stretch(w, blocks, {&part, begin + kStretch, lesser(end, begin + 2 * kStretch), w.tile->head, 0,
+                            (bytes / 64 + w.units) / w.units});
+  }
+}
+
+void finish(const Work& w) {
+  const Tile& tile = *w.tile;
+  for (int64_t row = 0; row < w.rows; ++row) {
+    const float* from = w.outputs + row / kUnitRows * kUnitRows * w.columns * 16 + row % kUnitRows * 16;
+    float sum = from[(w.columns - 1) * kUnitRows * 16];
+    const bool sees = sum > 0;
+    if (tile.sink_logits) sum += kOne * exp_one(tile.sink_logits[row % tile.group] - w.reference[row]);
+    const __m512 factor = _mm512_set1_ps(sees ? 1.0f / sum : 0.0f);
+    float* out = tile.out + row / tile.group * tile.out_stride + row % tile.group * w.v_dim;
+    for (int64_t c = 0; c < w.v_dim; c += 16, from += kUnitRows * 16) {
+      const auto mask = static_cast<__mmask16>((1u << lesser(16, w.v_dim - c)) - 1);
+      _mm512_mask_storeu_ps(out + c, mask, _mm512_mul_ps(_mm512_loadu_ps(from), factor));
+    }
+  }
+}
+
+void attend_amx(const Tile& tile, void* scratch) {
+  const KvView& view = *tile.parts[0].view;
+  Work w;
+  w.tile = &tile;
+  lay_out(w, tile.tokens * tile.group, view.k_dim, view.v_dim, static_cast<uint8_t*>(scratch));
+  const int64_t padded = w.units * kUnitRows;
+  put_queries(w);
+  std::memset(w.outputs, 0, padded * w.columns * 64);
+  for (int64_t row = 0; row < padded; ++row) {
+    w.reference[row] = -INFINITY;
+    w.base[row] = 0;
+    w.shifted[row] = kGreat;
+  }
+  tiles_on();
+  for (int64_t p = 0; p < tile.num_parts; ++p) run_part(w, tile.parts[p]);
+  tiles_off();
+  finish(w);
+}
+
+}  // namespace
+WINDOWTAX_END_LEVEL
+
+#endif

@@ -1,0 +1,126 @@
+// What the sources weights*.cpp share: the ways of multiplying, the forms of activations that they read, and who does
+// which. Private to weights*.cpp.
+
+#pragma once
+
+#include "kernels/parts.h"
+#include "kernels/weights_layout.h"
+
+WINDOWTAX_BEGIN_LEVEL
+
+// How a product is made. Chosen by format and rows alone, the same way in ready_bytes, make_ready and multiply.
+enum class Way {
+  floats,      // fp32 multiply-add on fp32 activations; other formats than f32 are widened unit by unit first
+  wide_bf16,   // the same for few rows of bf16, widened in registers
+  bytes,       // q8, q4: dot products of bytes (VNNI) on activations quantised per row and group
+  byte_tiles,  // q8, q4: AMX int8 on the same activations
+  bf16_tiles,  // AMX bf16; q8 and q4 are widened to bf16 tiles first
+};
+Way way_of(WeightFormat format, int64_t rows);
+
+// Rows of activations lie in tiles of this height (the last padded with zeros): few rows alone, else in steps of 4.
+inline int64_t tile_height(int64_t rows) {
+  return rows <= 4 ? rows : smaller((rows + 3) / 4 * 4, kTileRows);
+}
+
+// One call of multiply.
+struct Product {
+  Matrix matrix;
+  const void* ready;
+  int64_t rows;
+  int64_t first, last;  // panels
+  float* out;
+  int64_t out_stride;
+  void* scratch;
+
+  const uint8_t* panel(int64_t index) const {
+    return matrix.data + index * matrix.units() * unit_bytes(matrix.format);
+  }
+  float* column(int64_t panel) const { return out + (panel - first) * kPanelRows; }
+  // How many of `panels` panels' rows from `panel` on there are.
+  int64_t width(int64_t panel, int64_t panels) const {
+    return smaller(panels * kPanelRows, matrix.rows - panel * kPanelRows);
+  }
+};
+
+// fp32 activations: [rows][units * 32], zero past the columns.
+struct FloatRows {
+  const float* x;
+  int64_t stride;
+  FloatRows(const void* ready, int64_t columns)
+      : x(static_cast<const float*>(ready)), stride(units_of(columns) * kGroup) {}
+};
+
+// Activations in bytes, x = scale * code, code in -127..127, tile after tile, in each unit after unit: codes
+// [tiles][units][height][32], scales [tiles][units][height], and of the codes' sums what the format needs, in the same
+// arrangement: q8 -128 * sum (int32), q4 scale * sum (fp32).
+struct ByteRows {
+  int64_t height, tiles, units;
+  int8_t* codes;
+  float* scale;
+  void* sum;
+  ByteRows(const void* ready, int64_t rows, int64_t columns);
+  int64_t bytes() const { return tiles * units * height * (kGroup + 8); }
+};
+
+inline ByteRows::ByteRows(const void* ready, int64_t rows, int64_t columns)
+    : height(tile_height(rows)), tiles(height ? (rows + height - 1) / height : 0), units(units_of(columns)) {
+  const int64_t count = tiles * units * height;
+  codes = static_cast<int8_t*>(const_cast<void*>(ready));
+  scale = reinterpret_cast<float*>(codes + count * kGroup);
+  sum = scale + count;
+}
+
+// bf16 activations: A tiles [tiles][units][height][32].
+struct Bf16Rows {
+  int64_t height, tiles, units;
+  uint16_t* x;
+  Bf16Rows(const void* ready, int64_t rows, int64_t columns)
+      : height(tile_height(rows)),
+        tiles(height ? (rows + height - 1) / height : 0),
+        units(units_of(columns)),
+        x(static_cast<uint16_t*>(const_cast<void*>(ready))) {}
+  int64_t bytes() const { return tiles * units * height * kGroup * 2; }
+};
+
+// A unit of any format as float32 [32 columns][16 rows].
+void unit_to_f32(WeightFormat format, const uint8_t* unit, float* out);
+
+void multiply_floats(const Product& product);
+void multiply_wide_bf16(const Product& product);
+void multiply_bytes(const Product& product);
+void multiply_byte_tiles(const Product& product);
+void multiply_bf16_tiles(const Product& product);
+
+// Scratch of a multiply of any kind.
+constexpr int64_t kScratchBytes = 128 * 1024;
+
+#if defined(__AVX2__)
+// Weights come from memory: what lies this far ahead is fetched while the units before it are multiplied.
+inline void prefetch_ahead(const uint8_t* unit, int64_t bytes) {
+  constexpr int64_t kAhead = 4096;
+  for (int64_t line = 0; line < bytes; line += 64)
+    _mm_prefetch(reinterpret_cast<const char*>(unit + kAhead + line), _MM_HINT_T0);
+}
+#endif
+
+#if defined(__AVX512F__)
+// A unit's scales or leasts.
+inline __m512 load_fp16(const uint8_t* from) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+
+// Of a panel's 16 rows, those that the matrix has.
+inline __mmask16 row_mask(int64_t width) {
+  return width >= kPanelRows ? 0xffff : static_cast<__mmask16>((1u << width) - 1);
+}
+#endif
+
+void pack(WeightFormat format, const float* values, int64_t rows, int64_t columns, uint8_t* out);
+void pack_codes(WeightFormat format, const int8_t* codes, const float* scale, const float* least, int64_t rows,
+                int64_t columns, uint8_t* out);
+void unpack_row(const Matrix& matrix, int64_t row, float* out);
+int64_t ready_bytes(WeightFormat format, int64_t rows, int64_t columns);
+void make_ready(WeightFormat format, const float* x, int64_t stride, int64_t rows, int64_t columns, void* ready);
+
+WINDOWTAX_END_LEVEL

@@ -1,0 +1,197 @@
+// Products of q8 and q4 by dot products of bytes, on activations quantised per row and group: VNNI with AVX-512, pairs
+// of bytes with AVX2. Every unit is streamed once from memory; its integer sums are exact, then scaled and added in
+// fp32.
+
+#include "kernels/weights.h"
+
+WINDOWTAX_BEGIN_LEVEL
+
+#if defined(__AVX2__)
+
+namespace {
+
+inline int32_t four_bytes(const int8_t* from) {
+  int32_t word;
+  memcpy(&word, from, sizeof word);
+  return word;
+}
+
+#if defined(__AVX512VNNI__)
+
+using Sums = __m512;            // one number for each of a vector's matrix rows
+constexpr int kSums = 1;        // vectors per panel
+constexpr int kMostRows = 4;    // rows of activations at a time
+constexpr bool kOffset = true;  // q8 codes are made unsigned by 128, which ByteRows::sum undoes
+using Codes = __m512i[8];
+
+inline Sums zero_sums() { return _mm512_setzero_ps(); }
+inline Sums all_sums(float x) { return _mm512_set1_ps(x); }
+inline Sums add_product(Sums a, Sums b, Sums c) { return _mm512_fmadd_ps(a, b, c); }
+inline Sums product(Sums a, Sums b) { return _mm512_mul_ps(a, b); }
+
+inline void store_some(float* out, Sums x, int64_t width) {
+  _mm512_mask_storeu_ps(out, row_mask(width), x);
+}
+
+// The eight vectors of codes [quad][16 rows][4] of a unit as unsigned bytes.
+template <WeightFormat Format>
+inline void load_codes(const uint8_t* unit, int, Codes& codes) {
+  if constexpr (Format == WeightFormat::q8) {
+    const __m512i flip = _mm512_set1_epi8(-128);
+    for (int quad = 0; quad < 8; ++quad) codes[quad] = _mm512_xor_si512(_mm512_loadu_si512(unit + quad * 64), flip);
+  } else {
+    const __m512i nibble = _mm512_set1_epi8(15);
+    for (int quad = 0; quad < 4; ++quad) {
+      const __m512i both = _mm512_loadu_si512(unit + quad * 64);
+      codes[quad] = _mm512_and_si512(both, nibble);
+      codes[quad + 4] = _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble);
+    }
+  }
+}
+
+template <WeightFormat Format>
+inline Sums dot(const Codes& codes, const int8_t* with, int32_t start) {
+  __m512i even = _mm512_set1_epi32(start), odd = _mm512_setzero_si512();
+#pragma GCC unroll 4
+  for (int quad = 0; quad < 8; quad += 2) {
+    even = _mm512_dpbusd_epi32(even, codes[quad], _mm512_set1_epi32(four_bytes(with + 4 * quad)));
+    odd = _mm512_dpbusd_epi32(odd, codes[quad + 1], _mm512_set1_epi32(four_bytes(with + 4 * quad + 4)));
+  }
+  return _mm512_cvtepi32_ps(_mm512_add_epi32(even, odd));
+}
+
+#else
+
+using Sums = __m256;
+constexpr int kSums = 2;
+constexpr int kMostRows = 2;
+constexpr bool kOffset = false;
+using Codes = __m256i[8];
+
+inline Sums zero_sums() { return _mm256_setzero_ps(); }
+inline Sums all_sums(float x) { return _mm256_set1_ps(x); }
+inline Sums add_product(Sums a, Sums b, Sums c) { return _mm256_fmadd_ps(a, b, c); }
+inline Sums product(Sums a, Sums b) { return _mm256_mul_ps(a, b); }
+
+inline Sums load_fp16(const uint8_t* from) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+}
+
+inline void store_some(float* out, Sums x, int64_t width) {
+  if (width >= 8) return _mm256_storeu_ps(out, x);
+  float numbers[8];
+  _mm256_storeu_ps(numbers, x);
+  for (int64_t i = 0; i < width; ++i) out[i] = numbers[i];
+}
+
+inline __m256i load_bytes(const uint8_t* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
+
+// Of half a panel's rows, the eight vectors of codes [quad][8 rows][4]: q8 signed, q4 unsigned.
+template <WeightFormat Format>
+inline void load_codes(const uint8_t* unit, int half, Codes& codes) {
+  unit += half * 32;
+  if constexpr (Format == WeightFormat::q8) {
+    for (int quad = 0; quad < 8; ++quad) codes[quad] = load_bytes(unit + quad * 64);
+  } else {
+    const __m256i nibble = _mm256_set1_epi8(15);
+    for (int quad = 0; quad < 4; ++quad) {
+      const __m256i both = load_bytes(unit + quad * 64);
+      codes[quad] = _mm256_and_si256(both, nibble);
+      codes[quad + 4] = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble);
+    }
+  }
+}
+
+// Sums of pairs fit 16 bits: of q8, |code| * (activation with the code's sign) is at most 128 * 127 * 2; of q4 even all
+// eight pairs together, 15 * 127 * 16.
+template <WeightFormat Format>
+inline Sums dot(const Codes& codes, const int8_t* with, int32_t) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  __m256i sum = _mm256_setzero_si256();
+  for (int quad = 0; quad < 8; ++quad) {
+    const __m256i x = _mm256_set1_epi32(four_bytes(with + 4 * quad));
+    if constexpr (Format == WeightFormat::q8) {
+      const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(codes[quad]), _mm256_sign_epi8(x, codes[quad]));
+      sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
+    } else {
+      sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(codes[quad], x));
+    }
+  }
+  if constexpr (Format == WeightFormat::q4) sum = _mm256_madd_epi16(sum, ones);
+  return _mm256_cvtepi32_ps(sum);
+}
+
+#endif
+
+// Rows of a tile of activations, from some unit on.
+struct ByteGroup {
+  const int8_t* codes;
+  const float* scale;
+  const void* sum;
+};
+
+template <WeightFormat Format, int Rows>
+inline void add_unit(const uint8_t* unit, const ByteGroup& x, int part, Sums (&sums)[Rows][kSums]) {
+  Codes codes;
+  load_codes<Format>(unit, part, codes);
+  const uint8_t* behind = unit + code_bytes(Format) + part * (2 * kRows / kSums);
+  const Sums scale = load_fp16(behind);
+  for (int row = 0; row < Rows; ++row) {
+    const int32_t start = kOffset && Format == WeightFormat::q8 ? static_cast<const int32_t*>(x.sum)[row] : 0;
+    const Sums dots = product(dot<Format>(codes, x.codes + row * kGroup, start), scale);
+    sums[row][part] = add_product(dots, all_sums(x.scale[row]), sums[row][part]);
+    if constexpr (Format == WeightFormat::q4) {
+      const Sums least = load_fp16(behind + 2 * kRows);
+      sums[row][part] = add_product(least, all_sums(static_cast<const float*>(x.sum)[row]), sums[row][part]);
+    }
+  }
+}
+
+template <WeightFormat Format, int Rows>
+void multiply_rows(const Product& p, int64_t panel, int64_t row) {
+  const ByteRows rows(p.ready, p.rows, p.matrix.columns);
+  const int64_t place = row / rows.height * rows.units * rows.height + row % rows.height;
+  ByteGroup x = {rows.codes + place * kGroup, rows.scale + place, static_cast<const float*>(rows.sum) + place};
+  const uint8_t* unit = p.panel(panel);
+  Sums sums[Rows][kSums];
+  for (int i = 0; i < Rows; ++i)
+    for (int part = 0; part < kSums; ++part) sums[i][part] = zero_sums();
+  for (int64_t i = 0; i < rows.units; ++i, unit += unit_bytes(Format)) {
+    prefetch_ahead(unit, unit_bytes(Format));
+    for (int part = 0; part < kSums; ++part) add_unit<Format, Rows>(unit, x, part, sums);
+    x = {x.codes + rows.height * kGroup, x.scale + rows.height, static_cast<const float*>(x.sum) + rows.height};
+  }
+  float* out = p.column(panel) + row * p.out_stride;
+  for (int i = 0; i < Rows; ++i)
+    for (int part = 0; part < kSums; ++part) {
+      const int64_t before = part * (kRows / kSums), width = p.width(panel, 1) - before;
+      if (width > 0) store_some(out + i * p.out_stride + before, sums[i][part], width);
+    }
+}
+
+// Some rows at a time (a tile's height is a multiple of four or all rows, so that they never lie in two tiles), a panel
+// staying in the cache for all of them.
+template <WeightFormat Format>
+void multiply_codes(const Product& p) {
+  for (int64_t panel = p.first; panel < p.last; ++panel) {
+    int64_t row = 0;
+    for (; row + kMostRows <= p.rows; row += kMostRows) multiply_rows<Format, kMostRows>(p, panel, row);
+    if (kMostRows > 3 && p.rows - row == 3) multiply_rows<Format, 3>(p, panel, row);
+    if (kMostRows > 2 && p.rows - row == 2) multiply_rows<Format, 2>(p, panel, row);
+    if (p.rows - row == 1) multiply_rows<Format, 1>(p, panel, row);
+  }
+}
+
+}  // namespace
+
+void multiply_bytes(const Product& p) {
+  p.matrix.format == WeightFormat::q8 ? multiply_codes<WeightFormat::q8>(p) : multiply_codes<WeightFormat::q4>(p);
+}
+
+#else
+
+void multiply_bytes(const Product&) {}  // never chosen at this level
+
+#endif
+
+WINDOWTAX_END_LEVEL

@@ -1,0 +1,252 @@
+// Float32 rows or ready codes into packed units, and back. Works unit by unit on a transposed copy [column][lane], so
+// that every inner loop runs over the 16 lanes and vectorises at every level.
+
+#include "kernels/weights.h"
+
+WINDOWTAX_BEGIN_LEVEL
+
+namespace {
+
+struct Scales {
+  float scale[kRows];
+  float least[kRows];
+};
+
+// Columns first ... of up to 16 rows, transposed; past the rows and columns there are, zero.
+void transpose_unit(const float* values, int64_t rows, int64_t columns, int64_t first, float (*out)[kRows]) {
+  const int width = static_cast<int>(smaller(kGroup, columns - first));
+  if (rows < kRows || width < kColumns) memset(out, 0, sizeof(float) * kUnitNumbers);
+  for (int lane = 0; lane < smaller(rows, kRows); ++lane) {
+    const float* row = values + lane * columns + first;
+    for (int k = 0; k < width; ++k) out[k][lane] = row[k];
+  }
+}
+
+void put_f32(const float (*in)[kRows], uint8_t* unit) { memcpy(unit, in, sizeof(float) * kUnitNumbers); }
+
+void put_bf16(const float (*in)[kRows], uint8_t* unit) {
+  for (int pair = 0; pair < kColumns / 2; ++pair) {
+    uint32_t words[kRows];
+    for (int lane = 0; lane < kRows; ++lane) {
+      const uint32_t low = to_bf16(in[2 * pair][lane]), high = to_bf16(in[2 * pair + 1][lane]);
+      words[lane] = low | high << 16;
+    }
+    memcpy(unit + pair * sizeof words, words, sizeof words);
+  }
+}
+
+void put_fp16(const float* rounded, uint8_t* out) {
+  uint16_t bits[kRows];
+  for (int lane = 0; lane < kRows; ++lane) bits[lane] = fp16_bits(rounded[lane]);
+  memcpy(out, bits, sizeof bits);
+}
+
+// codes[k][lane], whole numbers: -127..127 (q8) or 0..15 (q4).
+void put_q8(const int32_t (*codes)[kRows], const Scales& scales, uint8_t* unit) {
+  for (int quad = 0; quad < kColumns / 4; ++quad) {
+    uint32_t words[kRows];
+    for (int lane = 0; lane < kRows; ++lane) {
+      uint32_t word = 0;
+      for (int i = 0; i < 4; ++i) word |= (static_cast<uint32_t>(codes[4 * quad + i][lane]) & 0xff) << 8 * i;
+      words[lane] = word;
+    }
+    memcpy(unit + quad * sizeof words, words, sizeof words);
+  }
+  put_fp16(scales.scale, unit + code_bytes(WeightFormat::q8));
+}
+
+void put_q4(const int32_t (*codes)[kRows], const Scales& scales, uint8_t* unit) {
+  for (int quad = 0; quad < kColumns / 8; ++quad) {
+    uint32_t words[kRows];
+    for (int lane = 0; lane < kRows; ++lane) {
+      uint32_t word = 0;
+      for (int i = 0; i < 4; ++i) {
+        const int32_t both = codes[4 * quad + i][lane] | codes[16 + 4 * quad + i][lane] << 4;
+        word |= static_cast<uint32_t>(both) << 8 * i;
+      }
+      words[lane] = word;
+    }
+    memcpy(unit + quad * sizeof words, words, sizeof words);
+  }
+  uint8_t* behind = unit + code_bytes(WeightFormat::q4);
+  put_fp16(scales.scale, behind);
+  put_fp16(scales.least, behind + 2 * kRows);
+}
+
+// q8: the scale takes the greatest magnitude to 127.
+void quantise_q8(const float (*in)[kRows], Scales& scales, int32_t (*codes)[kRows]) {
+  float inverse[kRows], greatest[kRows] = {};
+  for (int k = 0; k < kColumns; ++k)
+    for (int lane = 0; lane < kRows; ++lane) {
+      const float magnitude = float_of(bits_of(in[k][lane]) & 0x7fffffffu);
+      greatest[lane] = magnitude > greatest[lane] ? magnitude : greatest[lane];
+    }
+  for (int lane = 0; lane < kRows; ++lane) {
+    scales.scale[lane] = round_to_fp16(greatest[lane] / 127.0f);
+    inverse[lane] = scales.scale[lane] > 0.0f ? 1.0f / scales.scale[lane] : 0.0f;
+  }
+  for (int k = 0; k < kColumns; ++k)
+    for (int lane = 0; lane < kRows; ++lane) {
+      float code = in[k][lane] * inverse[lane];
+      code = code > 127.0f ? 127.0f : code;
+      code = code < -127.0f ? -127.0f : code;
+      codes[k][lane] = static_cast<int32_t>(round_even(code));
+    }
+}
+
+inline float q4_code(float value, float least, float inverse) {
+  float code = (value - least) * inverse;
+  code = code > 15.0f ? 15.0f : code;
+  code = code < 0.0f ? 0.0f : code;
+  return round_even(code);
+}
+
+// Codes by the scales given, and from those codes the scale and least of smallest squared error (linear regression of
+// the values on the codes). `error` is that of the scales given.
+void refine_q4(const float (*in)[kRows], const Scales& given, Scales& better, float* error) {
+  float inverse[kRows], q[kRows] = {}, qq[kRows] = {}, w[kRows] = {}, wq[kRows] = {};
+  for (int lane = 0; lane < kRows; ++lane) {
+    inverse[lane] = given.scale[lane] > 0.0f ? 1.0f / given.scale[lane] : 0.0f;
+    error[lane] = 0.0f;
+  }
+  for (int k = 0; k < kColumns; ++k)
+    for (int lane = 0; lane < kRows; ++lane) {
+      const float value = in[k][lane];
+      const float code = q4_code(value, given.least[lane], inverse[lane]);
+      const float off = value - (given.scale[lane] * code + given.least[lane]);
+      q[lane] += code;
+      qq[lane] += code * code;
+      w[lane] += value;
+      wq[lane] += value * code;
+      error[lane] += off * off;
+    }
+  for (int lane = 0; lane < kRows; ++lane) {
+    const float spread = kColumns * qq[lane] - q[lane] * q[lane];
+    const float slope = spread > 0.0f ? (kColumns * wq[lane] - w[lane] * q[lane]) / spread : 0.0f;
+    const float scale = round_to_fp16(slope > 0.0f ? slope : 0.0f);
+    better.scale[lane] = scale;
+    better.least[lane] = round_to_fp16((w[lane] - scale * q[lane]) / kColumns);
+  }
+}
+
+void keep_better(const Scales& tried, const float* error, Scales& best, float* best_error) {
+  for (int lane = 0; lane < kRows; ++lane) {
+    const bool better = error[lane] < best_error[lane];
+    best.scale[lane] = better ? tried.scale[lane] : best.scale[lane];
+    best.least[lane] = better ? tried.least[lane] : best.least[lane];
+    best_error[lane] = better ? error[lane] : best_error[lane];
+  }
+}
+
+// The range from the least to the greatest value, and somewhat narrower ones about its middle, each refined; of all
+// these the one with the smallest squared error.
+Scales search_q4(const float (*in)[kRows]) {
+  constexpr float kShare[] = {1.0f, 0.93f, 0.86f, 0.79f};
+  float low[kRows], high[kRows], error[kRows], best_error[kRows];
+  memcpy(low, in[0], sizeof low);
+  memcpy(high, in[0], sizeof high);
+  for (int k = 1; k < kColumns; ++k)
+    for (int lane = 0; lane < kRows; ++lane) {
+      low[lane] = in[k][lane] < low[lane] ? in[k][lane] : low[lane];
+      high[lane] = in[k][lane] > high[lane] ? in[k][lane] : high[lane];
+    }
+  Scales best = {};
+  for (int lane = 0; lane < kRows; ++lane) best_error[lane] = INFINITY;
+  for (const float share : kShare) {
+    Scales tried, refined, last;
+    for (int lane = 0; lane < kRows; ++lane) {
+      const float range = high[lane] - low[lane];
+      tried.scale[lane] = round_to_fp16(range * share / 15.0f);
+      tried.least[lane] = round_to_fp16(low[lane] + range * (1.0f - share) * 0.5f);
+    }
+    refine_q4(in, tried, refined, error);
+    keep_better(tried, error, best, best_error);
+    refine_q4(in, refined, last, error);
+    keep_better(refined, error, best, best_error);
+  }
+  return best;
+}
+
+void quantise_q4(const float (*in)[kRows], Scales& scales, int32_t (*codes)[kRows]) {
+  float inverse[kRows];
+  scales = search_q4(in);
+  for (int lane = 0; lane < kRows; ++lane)
+    inverse[lane] = scales.scale[lane] > 0.0f ? 1.0f / scales.scale[lane] : 0.0f;
+  for (int k = 0; k < kColumns; ++k)
+    for (int lane = 0; lane < kRows; ++lane)
+      codes[k][lane] = static_cast<int32_t>(q4_code(in[k][lane], scales.least[lane], inverse[lane]));
+}
+
+void pack_unit(WeightFormat format, const float (*in)[kRows], uint8_t* unit) {
+  Scales scales;
+  int32_t codes[kColumns][kRows];
+  switch (format) {
+    case WeightFormat::f32:
+      return put_f32(in, unit);
+    case WeightFormat::bf16:
+      return put_bf16(in, unit);
+    case WeightFormat::q8:
+      quantise_q8(in, scales, codes);
+      return put_q8(codes, scales, unit);
+    case WeightFormat::q4:
+      quantise_q4(in, scales, codes);
+      return put_q4(codes, scales, unit);
+  }
+}
+
+// A group's scales of up to 16 rows; rows that there are not get zero.
+void gather_scales(const float* values, int64_t rows, int64_t groups, int64_t group, float* out) {
+  for (int lane = 0; lane < kRows; ++lane)
+    out[lane] = lane < rows && values ? round_to_fp16(values[lane * groups + group]) : 0.0f;
+}
+
+void gather_codes(WeightFormat format, const int8_t* codes, int64_t rows, int64_t columns, int64_t first,
+                  int32_t (*out)[kRows]) {
+  const int width = static_cast<int>(smaller(kGroup, columns - first));
+  memset(out, 0, sizeof(int32_t) * kUnitNumbers);
+  for (int lane = 0; lane < smaller(rows, kRows); ++lane)
+    for (int k = 0; k < width; ++k) {
+      const int8_t code = codes[lane * columns + first + k];
+      out[k][lane] = format == WeightFormat::q8 ? code : code & 15;
+    }
+}
+
+}  // namespace
+
+void pack(WeightFormat format, const float* values, int64_t rows, int64_t columns, uint8_t* out) {
+  alignas(64) float unit[kColumns][kRows];
+  for (int64_t row = 0; row < rows; row += kRows)
+    for (int64_t first = 0; first < columns; first += kColumns, out += unit_bytes(format)) {
+      transpose_unit(values + row * columns, rows - row, columns, first, unit);
+      pack_unit(format, unit, out);
+    }
+}
+
+void pack_codes(WeightFormat format, const int8_t* codes, const float* scale, const float* least, int64_t rows,
+                int64_t columns, uint8_t* out) {
+  const int64_t groups = units_of(columns);
+  int32_t unit[kColumns][kRows];
+  Scales scales;
+  for (int64_t row = 0; row < rows; row += kRows)
+    for (int64_t group = 0; group < groups; ++group, out += unit_bytes(format)) {
+      const int64_t left = rows - row;
+      gather_codes(format, codes + row * columns, left, columns, group * kGroup, unit);
+      gather_scales(scale + row * groups, left, groups, group, scales.scale);
+      gather_scales(least ? least + row * groups : nullptr, left, groups, group, scales.least);
+      format == WeightFormat::q8 ? put_q8(unit, scales, out) : put_q4(unit, scales, out);
+    }
+}
+
+void unpack_row(const Matrix& matrix, int64_t row, float* out) {
+  const int lane = static_cast<int>(row % kRows);
+  const int64_t size = unit_bytes(matrix.format);
+  const uint8_t* unit = matrix.data + row / kRows * matrix.units() * size;
+  float numbers[kUnitNumbers];
+  for (int64_t first = 0; first < matrix.columns; first += kColumns, unit += size) {
+    unit_to_f32(matrix.format, unit, numbers);
+    const int width = static_cast<int>(smaller(kGroup, matrix.columns - first));
+    for (int k = 0; k < width; ++k) out[first + k] = numbers[place_f32(k, lane)];
+  }
+}
+
+WINDOWTAX_END_LEVEL

@@ -1,0 +1,195 @@
+#include "program/attend.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace windowtax {
+
+namespace {
+
+constexpr int64_t kSplitsPerThread = 4;
+constexpr int64_t kLeastBlocks = 8;  // per split: 256 tokens, some microseconds
+constexpr int64_t kMergeRows = 8;
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace
+
+void Partials::fit(int64_t count, int64_t group, int64_t v_dim) {
+  group_ = group;
+  v_dim_ = v_dim;
+  stride_ = (2 * group + group * v_dim + 15) / 16 * 16;
+  if (static_cast<int64_t>(data_.size()) < count * stride_) data_.resize(count * stride_);
+}
+
+Softmax Partials::at(int64_t index) {
+  float* base = data_.data() + index * stride_;
+  return {base, base + group_, base + 2 * group_};
+}
+
+void Partials::reset(int64_t index) {
+  const Softmax state = at(index);
+  std::fill(state.m, state.m + group_, -INFINITY);
+  std::fill(state.l, state.l + group_ + group_ * v_dim_, 0.0f);
+}
+
+void merge(const Attention& attention, Partials& partials, const Shares& shares, float* out) {
+  const int64_t group = attention.group(), v_dim = attention.v_dim;
+  for (int64_t g = 0; g < group; ++g, out += v_dim) {
+    const bool sinks = !attention.sink_logits.empty();
+    const float sink = sinks ? attention.sink_logits[shares.head * group + g] : -INFINITY;
+    float greatest = sink;
+    for (int64_t i = 0; i < shares.count; ++i) greatest = std::max(greatest, partials.at(shares.first + i).m[g]);
+    float total = sinks ? std::exp(sink - greatest) : 0.0f;
+    std::fill(out, out + v_dim, 0.0f);
+    for (int64_t i = 0; i < shares.count; ++i) {
+      const Softmax part = partials.at(shares.first + i);
+      if (part.l[g] == 0.0f) continue;
+      const float weight = std::exp(part.m[g] - greatest);
+      total += weight * part.l[g];
+      for (int64_t d = 0; d < v_dim; ++d) out[d] += weight * part.o[g * v_dim + d];
+    }
+    const float inverse = total > 0.0f ? 1.0f / total : 0.0f;
+    for (int64_t d = 0; d < v_dim; ++d) out[d] *= inverse;
+  }
+}
+
+int64_t Attend::prepare(const Context& context) {
+  out_.fit(context.step);
+  tiles_.clear();
+  runs_.clear();
+  shares_.clear();
+  const int64_t blocks = split_blocks(context);
+  for (const SequenceStep& sequence : context.step.sequences) {
+    if (sequence.rows >= kTileFrom) {
+      add_tiles(context, sequence);
+    } else {
+      add_runs(sequence, blocks);
+    }
+  }
+  partials_.fit(static_cast<int64_t>(runs_.size()), attention_.group(), attention_.v_dim);
+  return static_cast<int64_t>(tiles_.size() + runs_.size());
+}
+
+int64_t Attend::split_blocks(const Context& context) const {
+  int64_t blocks = 0;
+  for (const SequenceStep& sequence : context.step.sequences) {
+    if (sequence.rows >= kTileFrom) continue;
+    for (const KvPart& part : attention_.parts) {
+      const auto [low, high] = attention_.visible(part, sequence.start);
+      blocks += sequence.rows * attention_.kv_heads * ceil_div(high - low, kBlockTokens);
+    }
+  }
+  return std::max(kLeastBlocks, ceil_div(blocks, kSplitsPerThread * context.num_threads));
+}
+
+void Attend::add_tiles(const Context& context, const SequenceStep& sequence) {
+  const int64_t size = context.kernels.tile_tokens(attention_.group(), attention_.k_dim, attention_.v_dim);
+  // The last tiles read the most keys: begin with them, so that no thread is left with a long one.
+  for (int64_t offset = (sequence.rows - 1) / size * size; offset >= 0; offset -= size) {
+    for (int64_t head = 0; head < attention_.kv_heads; ++head) {
+      tiles_.push_back({&sequence, offset, std::min(size, sequence.rows - offset), head});
+    }
+  }
+}
+
+void Attend::add_runs(const SequenceStep& sequence, int64_t split_blocks) {
+  for (int64_t i = 0; i < sequence.rows; ++i) {
+    const int64_t row = sequence.first_row + i;
+    for (int64_t head = 0; head < attention_.kv_heads; ++head) {
+      const int64_t first = static_cast<int64_t>(runs_.size());
+      for (const KvPart& part : attention_.parts) {
+        auto [low, high] = attention_.visible(part, sequence.start + i);
+        while (low < high) {
+          const int64_t end = std::min(high, (low / kBlockTokens + split_blocks) * kBlockTokens);
+          runs_.push_back({&sequence, &part, row, head, low, end, static_cast<int64_t>(runs_.size())});
+          low = end;
+        }
+      }
+      shares_.push_back({row, head, first, static_cast<int64_t>(runs_.size()) - first});
+    }
+  }
+}
+
+void Attend::run(const Context& context, int64_t chunk, Worker& worker) {
+  const int64_t num_tiles = static_cast<int64_t>(tiles_.size());
+  if (chunk < num_tiles) {
+    run_tile(context, tiles_[chunk], worker);
+  } else {
+    run_split(context, runs_[chunk - num_tiles], worker);
+  }
+}
+
+void Attend::run_tile(const Context& context, const TileItem& item, Worker& worker) {
+  constexpr int64_t kMostParts = 4;
+  TilePart parts[kMostParts];
+  int64_t num_parts = 0;
+  const SequenceStep& sequence = *item.sequence;
+  const int64_t start = sequence.start + item.offset;
+  for (const KvPart& part : attention_.parts) {
+    const int64_t low = attention_.visible(part, start).first;
+    const int64_t high = attention_.visible(part, start + item.tokens - 1).second;
+    if (high <= low) continue;
+    if (!part.by_channel()) {
+      parts[num_parts++] = tile_part(part, item, low, high);
+      continue;
+    }
+    // Twice: what is kept of earlier blocks, and the exact keys of each query's own.
+    const int64_t last = (start + item.tokens - 1) / kBlockTokens * kBlockTokens;
+    if (low < last) {
+      parts[num_parts] = tile_part(part, item, low, std::min(high, last));
+      parts[num_parts].channels.tail_block = -1;
+      parts[num_parts++].earlier = true;
+    }
+    const int64_t first = std::max(low, start / kBlockTokens * kBlockTokens);
+    if (first >= high) continue;
+    parts[num_parts] = tile_part(part, item, first, high);
+    parts[num_parts++].chunk = kBlockTokens;
+  }
+  const int64_t group = attention_.group(), row = sequence.first_row + item.offset;
+  const Tile tile{qkv_.row(row) + item.head * group * attention_.k_dim,
+                  qkv_.columns(),
+                  start,
+                  item.tokens,
+                  group,
+                  item.head,
+                  parts,
+                  num_parts,
+                  attention_.softcap,
+                  attention_.sink_logits.empty() ? nullptr : attention_.sink_logits.data() + item.head * group,
+                  out_.row(row) + item.head * group * attention_.v_dim,
+                  out_.columns()};
+  void* scratch = worker.kernel.get(context.kernels.tile_scratch(group, attention_.k_dim, attention_.v_dim));
+  context.kernels.attend_tile(tile, scratch);
+}
+
+TilePart Attend::tile_part(const KvPart& part, const TileItem& item, int64_t low, int64_t high) const {
+  const Run run = attention_.run(part, *item.sequence, low, high, low / kBlockTokens);
+  return {&part.view,      run.ids,         low / kBlockTokens * kBlockTokens,
+          run.count,       part.skip_first, part.keep_first,
+          part.windowed ? attention_.window : 0, attention_.chunk, run.channels, false};
+}
+
+void Attend::run_split(const Context& context, const RunItem& item, Worker& worker) {
+  const int64_t group = attention_.group();
+  const int64_t position = item.sequence->start + item.row - item.sequence->first_row;
+  const Run run = attention_.run(*item.part, *item.sequence, item.low, item.high, position / kBlockTokens);
+  partials_.reset(item.partial);
+  void* scratch = worker.kernel.get(context.kernels.decode_scratch(attention_.k_dim, attention_.v_dim, group));
+  context.kernels.attend_run(item.part->view, item.head, qkv_.row(item.row) + item.head * group * attention_.k_dim, group,
+                             run, attention_.softcap, partials_.at(item.partial), scratch);
+}
+
+int64_t Merge::prepare(const Context&) { return ceil_div(static_cast<int64_t>(attend_.shares_.size()), kMergeRows); }
+
+void Merge::run(const Context&, int64_t chunk, Worker&) {
+  const int64_t end = std::min(static_cast<int64_t>(attend_.shares_.size()), (chunk + 1) * kMergeRows);
+  for (int64_t i = chunk * kMergeRows; i < end; ++i) {
+    const Shares& shares = attend_.shares_[i];
+    const Attention& attention = attend_.attention_;
+    merge(attention, attend_.partials_, shares,
+          attend_.out_.row(shares.row) + shares.head * attention.group() * attention.v_dim);
+  }
+}
+
+}  // namespace windowtax

@@ -1,0 +1,83 @@
+// Attention of a step's queries over the keys and values in the pool.
+//
+// A sequence that brings many tokens is computed in tiles, one that brings few (decode, drafts) query by query; there the
+// keys of a query are cut into splits for the threads, and Merge puts the partial results together by their log-sum-exp
+// (flash-decoding). qkv holds the dressed queries in front; out is [rows, query_heads * v_dim].
+
+#pragma once
+
+#include "program/attention.h"
+#include "program/operation.h"
+
+namespace windowtax {
+
+// Partial softmax results: m, l [G] and o [G, v_dim] each.
+class Partials {
+ public:
+  void fit(int64_t count, int64_t group, int64_t v_dim);
+  Softmax at(int64_t index);
+  void reset(int64_t index);
+
+ private:
+  int64_t group_ = 0, v_dim_ = 0, stride_ = 0;
+  std::vector<float> data_;
+};
+
+// The splits first ... first + count - 1 of one query and KV head.
+struct Shares {
+  int64_t row, head, first, count;
+};
+
+// out of the merged partial results of one query and KV head.
+void merge(const Attention& attention, Partials& partials, const Shares& shares, float* out);
+
+class Attend : public Operation {
+ public:
+  Attend(const Attention& attention, Buffer& qkv, Buffer& out) : attention_(attention), qkv_(qkv), out_(out) {}
+  int64_t prepare(const Context& context) override;
+  void run(const Context& context, int64_t chunk, Worker& worker) override;
+
+  // Sequences with at least so many tokens in the step are computed in tiles.
+  static constexpr int64_t kTileFrom = 8;
+
+ private:
+  friend class Merge;
+
+  struct TileItem {
+    const SequenceStep* sequence;
+    int64_t offset, tokens, head;
+  };
+  struct RunItem {
+    const SequenceStep* sequence;
+    const KvPart* part;
+    int64_t row, head, low, high, partial;
+  };
+
+  void add_tiles(const Context& context, const SequenceStep& sequence);
+  void add_runs(const SequenceStep& sequence, int64_t split_blocks);
+  int64_t split_blocks(const Context& context) const;
+  void run_tile(const Context& context, const TileItem& item, Worker& worker);
+  TilePart tile_part(const KvPart& part, const TileItem& item, int64_t low, int64_t high) const;
+  void run_split(const Context& context, const RunItem& item, Worker& worker);
+
+  const Attention& attention_;
+  Buffer& qkv_;
+  Buffer& out_;
+  std::vector<TileItem> tiles_;
+  std::vector<RunItem> runs_;
+  std::vector<Shares> shares_;
+  Partials partials_;
+};
+
+// The phase after Attend.
+class Merge : public Operation {
+ public:
+  explicit Merge(Attend& attend) : attend_(attend) {}
+  int64_t prepare(const Context& context) override;
+  void run(const Context& context, int64_t chunk, Worker& worker) override;
+
+ private:
+  Attend& attend_;
+};
+
+}  // namespace windowtax

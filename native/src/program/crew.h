@@ -1,0 +1,88 @@
+// The crew: threads that work through the phases of a step together.
+//
+// A phase is cut into chunks, and whoever is free claims the next one; a phase is over when its chunks are done. A thread
+// that the operating system does not run holds nothing up unless it has claimed a chunk, so a busy neighbour on the same
+// cores slows a step down and does not stop it. Waiting is a short spin, then yields, and between steps a sleep.
+
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <thread>
+#include <vector>
+
+namespace windowtax {
+
+// Memory of one thread for what it computes on the way; grows, and is aligned to cache lines.
+class Scratch {
+ public:
+  void* get(int64_t bytes);
+  ~Scratch();
+
+ private:
+  void* data_ = nullptr;
+  int64_t bytes_ = 0;
+};
+
+struct Worker {
+  int index = 0;
+  Scratch ready;    // activations prepared for products
+  Scratch kernel;   // what kernels ask for
+  Scratch tile;     // results on their way to a buffer
+  const void* ready_owner = nullptr;  // the operation whose activations `ready` holds in this step
+};
+
+class Work {
+ public:
+  virtual ~Work() = default;
+  virtual int64_t num_phases() const = 0;
+  virtual int64_t num_chunks(int64_t phase) const = 0;
+  virtual void run(int64_t phase, int64_t chunk, Worker& worker) = 0;
+};
+
+class Crew {
+ public:
+  explicit Crew(int num_threads);
+  ~Crew();
+  Crew(const Crew&) = delete;
+  Crew& operator=(const Crew&) = delete;
+
+  int num_threads() const { return num_threads_; }
+  // Runs all phases of the work, in order; returns when the last is done. Called by one thread at a time.
+  void run(Work& work);
+
+ private:
+  struct Phase {
+    std::atomic<int64_t> claimed{0};
+    std::atomic<int64_t> done{0};
+    int64_t chunks = 0;
+    char padding[40];  // phases in different cache lines
+  };
+
+  // The phases of one run. There are two boards, used in turn: a helper that the operating system stopped in the middle
+  // of a run may still look at its board while the next run goes on with the other one.
+  struct Board {
+    std::unique_ptr<Phase[]> phases;
+    int64_t capacity = 0;
+    int64_t num_phases = 0;
+    Work* work = nullptr;
+    std::atomic<bool> open{false};
+    std::atomic<int> inside{0};  // threads that look at it now
+  };
+
+  void start();
+  void loop(int index);
+  void prepare(Board& board, Work& work);
+  void work_through(Board& board, int index);
+
+  const int num_threads_;
+  std::vector<std::thread> threads_;
+  std::vector<Worker> workers_;
+  Board boards_[2];
+  std::atomic<uint64_t> runs_{0};  // begun so far; run n uses board n % 2
+  std::atomic<bool> stop_{false};
+  int owner_process_ = 0;
+};
+
+}  // namespace windowtax

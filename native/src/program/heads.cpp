@@ -1,0 +1,111 @@
+#include "program/heads.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace windowtax {
+
+int64_t Heads::prepare(const Context& context) {
+  pieces_.clear();
+  for (const SequenceStep& sequence : context.step.sequences) {
+    const int64_t first = static_cast<int64_t>(pieces_.size());
+    for (int64_t done = 0; done < sequence.rows;) {
+      const int64_t position = sequence.start + done, offset = position % kBlockTokens;
+      const int64_t tokens = std::min(kBlockTokens - offset, sequence.rows - done);
+      pieces_.push_back({&sequence, position / kBlockTokens, offset, tokens, sequence.first_row + done});
+      done += tokens;
+    }
+    if (by_channel()) chain_tail(first);
+  }
+  if (by_channel()) {
+    attention_.own_keys->fit(context.step, tail_bytes());
+  }
+  return static_cast<int64_t>(pieces_.size());
+}
+
+void Heads::chain_tail(int64_t first) {
+  // The block that was begun earlier takes its keys from the tail; only then may the newest block's come there.
+  const int64_t last = static_cast<int64_t>(pieces_.size()) - 1;
+  if (last > first && pieces_[first].offset != 0) pieces_[first].then = last;
+}
+
+void Heads::take_tail(const KvPart& part, const Piece& piece) const {
+  if (piece.offset == 0) return;
+  std::memcpy(attention_.own_keys->block(*piece.sequence, piece.block), part.tail_of(*piece.sequence), tail_bytes());
+}
+
+void Heads::leave_tail(const KvPart& part, const Piece& piece) const {
+  // Also where the block is full: its last tokens may be drafts, and the sequence go back into it.
+  if (piece.offset + piece.tokens + piece.block * kBlockTokens < piece.sequence->start + piece.sequence->rows) return;
+  std::memcpy(part.tail_of(*piece.sequence), attention_.own_keys->block(*piece.sequence, piece.block), tail_bytes());
+}
+
+void Heads::run(const Context& context, int64_t chunk, Worker& worker) {
+  const bool waits = std::any_of(pieces_.begin(), pieces_.end(), [chunk](const Piece& p) { return p.then == chunk; });
+  for (int64_t index = waits ? -1 : chunk; index >= 0; index = pieces_[index].then) {
+    const Piece& piece = pieces_[index];
+    for (int64_t i = 0; i < piece.tokens; ++i) dress(context, piece.row + i);
+    write(context, piece, worker);
+  }
+}
+
+void Heads::dress(const Context& context, int64_t row) {
+  float* q = qkv_.row(row);
+  turn(context, q, attention_.query_heads, dressing_.q_norm, row);
+  turn(context, q + attention_.query_heads * attention_.k_dim, attention_.kv_heads, dressing_.k_norm, row);
+  context.kernels.scale(attention_.scale, attention_.query_heads * attention_.k_dim, q);
+}
+
+void Heads::turn(const Context& context, float* heads, int64_t count, const std::vector<float>& norm, int64_t row) {
+  const int64_t dim = attention_.k_dim;
+  const auto& rms_norm = context.kernels.rms_norm;
+  if (dressing_.norm == 2) rms_norm(heads, norm.data(), dressing_.eps, count * dim, heads);
+  Rotation* rotation = dressing_.rotation;
+  for (int64_t head = 0; head < count; ++head, heads += dim) {
+    if (dressing_.norm == 1) rms_norm(heads, norm.data(), dressing_.eps, dim, heads);
+    if (rotation != nullptr) {
+      context.kernels.rotate(heads, rotation->cos(row), rotation->sin(row), rotation->half());
+    }
+  }
+}
+
+void Heads::write(const Context& context, const Piece& piece, Worker& worker) {
+  const int64_t stride = qkv_.columns();
+  for (const KvPart& part : attention_.parts) {
+    // A block that the part's group does not hold (already behind the window when the chunk was planned) is not written.
+    const int64_t first = piece.block * kBlockTokens;
+    const int64_t begin = std::max(piece.offset, part.skip_first - first);
+    const int64_t end = std::min(piece.offset + piece.tokens, part.keep_first - first);
+    const Table& table = piece.sequence->tables[part.group];
+    const int64_t place = piece.block - table.first;
+    if (end <= begin || place < 0 || place >= static_cast<int64_t>(table.ids.size())) continue;
+    const float* k = qkv_.row(piece.row + begin - piece.offset) + attention_.query_heads * attention_.k_dim;
+    const float* v = k + attention_.kv_heads * attention_.k_dim;
+    const ChannelBlocks channels = attention_.channels(part, *piece.sequence, piece.block, piece.block);
+    if (part.by_channel()) take_tail(part, piece);
+    context.kernels.append(part.view, table.ids[place], channels.scale_ids ? *channels.scale_ids : 0, channels.tail,
+                           begin, end - begin, k, v, stride);
+    if (part.by_channel()) leave_tail(part, piece);
+    if (attention_.top_blocks > 0 && end == kBlockTokens) summarise(context, part, piece, table.ids[place], worker);
+  }
+}
+
+void Heads::summarise(const Context& context, const KvPart& part, const Piece& piece, int64_t block_id, Worker& worker) {
+  // Once, when the block is full, from the keys as they are kept: a query always reads its own block, so nobody asks for
+  // the summary of an unfinished one, and drafts that were rejected leave no trace in it.
+  const int64_t width = attention_.kv_heads * attention_.k_dim, dim = attention_.k_dim;
+  float* keys = static_cast<float*>(worker.tile.get(kBlockTokens * (width + dim) * static_cast<int64_t>(sizeof(float))));
+  float* one = keys + kBlockTokens * width;
+  const ChannelBlocks channels = attention_.channels(part, *piece.sequence, piece.block, piece.block);
+  for (int64_t head = 0; head < attention_.kv_heads; ++head) {
+    context.kernels.read_keys(part.view, block_id, channels.scale_ids ? *channels.scale_ids : 0, head, one);
+    for (int64_t t = 0; t < kBlockTokens; ++t) std::copy_n(one + t * dim, dim, keys + t * width + head * dim);
+  }
+  const Table& summaries = piece.sequence->tables[attention_.summary_group];
+  const int64_t id = summaries.ids[piece.block - summaries.first];
+  context.kernels.summarise(attention_.minimum.base + id * attention_.minimum.block_bytes,
+                            attention_.maximum.base + id * attention_.maximum.block_bytes, attention_.kv_heads, dim, 0,
+                            kBlockTokens, keys, width);
+}
+
+}  // namespace windowtax

@@ -1,0 +1,198 @@
+// Weights at every level that runs here, against plain loops in double precision: random shapes, strides, ranges of
+// panels.
+// fuzz_weights [seed]; exit code 1 and a message on a mismatch.
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "levels.h"
+
+using namespace windowtax;
+
+namespace {
+
+std::mt19937_64 random_bits;
+
+int64_t between(int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(random_bits); }
+
+std::vector<float> normal_numbers(int64_t count, float spread) {
+  std::normal_distribution<float> normal(0.0f, spread);
+  std::vector<float> numbers(static_cast<size_t>(count));
+  for (float& x : numbers) x = normal(random_bits);
+  return numbers;
+}
+
+[[noreturn]] void fail(const char* level, const char* what, WeightFormat format, int64_t rows, int64_t n, int64_t k,
+                       double got, double want) {
+  std::fprintf(stderr, "%s: %s: format %d, rows %lld, matrix %lld x %lld: got %.9g, want %.9g\n", level, what,
+               static_cast<int>(format), static_cast<long long>(rows), static_cast<long long>(n),
+               static_cast<long long>(k), got, want);
+  std::exit(1);
+}
+
+// 64-byte aligned memory of exactly this size, so that the sanitizer sees a byte too far.
+class Buffer {
+ public:
+  explicit Buffer(int64_t bytes) : data_(::operator new(static_cast<size_t>(bytes), std::align_val_t(64))) {
+    std::memset(data_, 0xa5, static_cast<size_t>(bytes));
+  }
+  ~Buffer() { ::operator delete(data_, std::align_val_t(64)); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  uint8_t* get() const { return static_cast<uint8_t*>(data_); }
+
+ private:
+  void* data_;
+};
+
+struct Case {
+  const Kernels& kernels;
+  WeightFormat format;
+  int64_t n, k;
+  std::vector<float> weights;
+  Buffer packed;
+  std::vector<float> unpacked;
+
+  Matrix matrix() const { return {format, n, k, packed.get()}; }
+  Case(const Kernels& table, WeightFormat chosen, int64_t rows, int64_t columns)
+      : kernels(table),
+        format(chosen),
+        n(rows),
+        k(columns),
+        weights(normal_numbers(rows * columns, 0.05f)),
+        packed((rows + 15) / 16 * ((columns + 31) / 32) * unit_bytes(chosen)),
+        unpacked(static_cast<size_t>(rows * columns)) {}
+};
+
+// Packs in two calls, as two threads would, and reads every row back: each number within half a step of its own.
+void check_packing(Case& c) {
+  const int64_t cut = between(0, c.n / 16) * 16;
+  const int64_t panel_bytes = c.matrix().units() * unit_bytes(c.format);
+  c.kernels.pack(c.format, c.weights.data(), cut, c.k, c.packed.get());
+  c.kernels.pack(c.format, c.weights.data() + cut * c.k, c.n - cut, c.k, c.packed.get() + cut / 16 * panel_bytes);
+  for (int64_t row = 0; row < c.n; ++row) c.kernels.unpack_row(c.matrix(), row, c.unpacked.data() + row * c.k);
+  for (int64_t row = 0; row < c.n; ++row)
+    for (int64_t first = 0; first < c.k; first += kGroup) {
+      float low = INFINITY, high = -INFINITY, magnitude = 0;
+      const int64_t last = std::min(first + kGroup, c.k);
+      for (int64_t i = first; i < last; ++i) {
+        const float w = c.weights[row * c.k + i];
+        low = std::min(low, w), high = std::max(high, w), magnitude = std::max(magnitude, std::fabs(w));
+      }
+      if (last - first < kGroup) low = std::min(low, 0.0f), high = std::max(high, 0.0f);  // padding is packed as well
+      // q8: half a step, and what the greatest code loses to the rounding of its scale (below 2^-14 fp16 is coarse).
+      // q4: a narrower range may clip its ends by some steps; the squared error is checked below.
+      const double step = c.format == WeightFormat::q8 ? magnitude / 127 : (high - low) / 15;
+      double squares = 0;
+      for (int64_t i = first; i < last; ++i) {
+        const double want = c.weights[row * c.k + i], got = c.unpacked[row * c.k + i];
+        const double bound = c.format == WeightFormat::f32    ? 0
+                             : c.format == WeightFormat::bf16 ? std::fabs(want) / 256
+                             : c.format == WeightFormat::q8   ? step * 0.505 + magnitude * 0x1p-11 + 127 * 0x1p-25
+                                                              : step * 3;
+        if (std::fabs(got - want) > bound) fail(c.kernels.level, "pack", c.format, row, c.n, c.k, got, want);
+        squares += (got - want) * (got - want);
+      }
+      if (c.format == WeightFormat::q4 && squares > kGroup * (step * step / 12 * 2.5 + 0x1p-44))
+        fail(c.kernels.level, "error of q4", c.format, row, c.n, c.k, squares, kGroup * step * step / 12);
+    }
+}
+
+// Codes given come back as scale * code (+ least), exactly, scales being numbers that fp16 has.
+void check_codes(const Kernels& kernels, WeightFormat format, int64_t n, int64_t k) {
+  const int64_t groups = k / kGroup;
+  std::vector<int8_t> codes(static_cast<size_t>(n * k));
+  for (int8_t& code : codes)
+    code = static_cast<int8_t>(format == WeightFormat::q8 ? between(-128, 127) : between(0, 15));
+  std::vector<float> scale, least;
+  for (int64_t i = 0; i < n * groups; ++i) {
+    scale.push_back(static_cast<float>(between(1, 2047)) * 0x1p-18f);
+    least.push_back(static_cast<float>(between(-2047, 2047)) * 0x1p-15f);
+  }
+  Buffer packed((n + 15) / 16 * groups * unit_bytes(format));
+  const bool has_least = format == WeightFormat::q4;
+  kernels.pack_codes(format, codes.data(), scale.data(), has_least ? least.data() : nullptr, n, k, packed.get());
+  std::vector<float> row(static_cast<size_t>(k));
+  for (int64_t r = 0; r < n; ++r) {
+    kernels.unpack_row({format, n, k, packed.get()}, r, row.data());
+    for (int64_t i = 0; i < k; ++i) {
+      const int64_t group = r * groups + i / kGroup;
+      const double want = static_cast<double>(scale[group]) * codes[r * k + i] + (has_least ? least[group] : 0.0f);
+      if (std::fabs(row[i] - want) > 1e-6 * std::fabs(want) + 1e-9)
+        fail(kernels.level, "pack_codes", format, r, n, k, row[i], want);
+    }
+  }
+}
+
+// Of a sum of products, what rounding the activations (to bf16 or to 8 bits) may cost: a multiple of the root of the
+// sum of the squares of single errors. f32 is exact but for the order of its sums.
+double tolerance(const Case& c, const float* x, const float* w) {
+  double magnitude = 0, squares = 0;
+  for (int64_t first = 0; first < c.k; first += kGroup) {
+    double greatest = 0, group = 0;
+    for (int64_t i = first; i < std::min(first + kGroup, c.k); ++i) {
+      greatest = std::max(greatest, std::fabs(static_cast<double>(x[i])));
+      group += static_cast<double>(w[i]) * w[i];
+      magnitude += std::fabs(static_cast<double>(x[i]) * w[i]);
+    }
+    squares += group * greatest * greatest;
+  }
+  if (c.format == WeightFormat::f32) return 1e-6 * magnitude + 1e-9;
+  return std::sqrt(squares) / 254 * 4.5 + 1e-5 * magnitude + 1e-9;
+}
+
+void check_product(const Case& c, int64_t rows) {
+  const int64_t panels = c.matrix().panels();
+  const int64_t first = between(0, panels - 1), last = between(first + 1, panels);
+  const int64_t stride = c.k + between(0, 3) * 5, width = std::min(c.n, last * 16) - first * 16;
+  const int64_t out_stride = width + between(0, 2) * 7;
+  std::vector<float> x = normal_numbers((rows - 1) * stride + c.k, 1.0f);
+  for (float& value : x)
+    if (between(0, 99) == 0) value *= 20.0f;
+  std::vector<float> out(static_cast<size_t>((rows - 1) * out_stride + width), 77.0f);
+  Buffer ready(c.kernels.ready_bytes(c.format, rows, c.k)), scratch(c.kernels.multiply_scratch);
+  c.kernels.make_ready(c.format, x.data(), stride, rows, c.k, ready.get());
+  c.kernels.multiply(c.matrix(), ready.get(), rows, first, last, out.data(), out_stride, scratch.get());
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t i = 0; i < out_stride && row * out_stride + i < static_cast<int64_t>(out.size()); ++i) {
+      const double got = out[row * out_stride + i];
+      const float* w = c.unpacked.data() + (first * 16 + i) * c.k;
+      double want = i < width ? 0.0 : 77.0, allowed = 0;
+      for (int64_t j = 0; i < width && j < c.k; ++j) want += static_cast<double>(x[row * stride + j]) * w[j];
+      if (i < width) allowed = tolerance(c, x.data() + row * stride, w);
+      if (!(std::fabs(got - want) <= allowed)) fail(c.kernels.level, "multiply", c.format, rows, c.n, c.k, got, want);
+    }
+}
+
+void check_level(const Kernels& kernels, int rounds) {
+  constexpr WeightFormat kFormats[] = {WeightFormat::f32, WeightFormat::bf16, WeightFormat::q8, WeightFormat::q4};
+  constexpr int64_t kRows[] = {1, 2, 3, 4, 5, 8, 11, 16, 17, 31, 33, 48, 50, 65, 97};
+  for (int round = 0; round < rounds; ++round)
+    for (const WeightFormat format : kFormats) {
+      const int64_t k = round % 8 == 7 ? between(2000, 4900) : round % 2 ? between(1, 12) * 32 : between(1, 400);
+      Case c(kernels, format, round % 8 == 7 ? between(1, 40) : between(1, 150), k);
+      check_packing(c);
+      for (int i = 0; i < 4; ++i) check_product(c, kRows[between(0, std::size(kRows) - 1)]);
+      if (format >= WeightFormat::q8) check_codes(kernels, format, between(1, 60), between(1, 5) * kGroup);
+    }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const uint64_t seed = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1;
+  for (const Level& level : levels()) {
+    if (!level.runs) {
+      std::printf("%s: not run, %s\n", level.name.c_str(), level.why_not.c_str());
+      continue;
+    }
+    random_bits.seed(seed);
+    check_level(*kernels_of(level.name), 24);
+    std::printf("%s: ok\n", level.name.c_str());
+  }
+  return 0;
+}

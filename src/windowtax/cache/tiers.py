@@ -1,0 +1,139 @@
+"""Policy of the tiers below the device: what stays in a tier that is full, and whether loading beats computing again.
+
+No bytes here, and no clock: whoever moves bytes books how long that took.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+DEVICE, HOST, DISK = "device", "host", "disk"
+"""The tiers, fastest first."""
+
+_MEMORY_S = 10.0
+_KNOWN_S = 0.002
+
+
+class Kept(Protocol):
+    """What is known of a block in a slow tier."""
+
+    @property
+    def last_used_s(self) -> float: ...
+    @property
+    def depth(self) -> int: ...
+
+
+def rank(block: Kept) -> tuple[float, ...]:
+    """Least recently used goes first; of blocks used together the one furthest from the start, as nothing follows it."""
+    return block.last_used_s, -block.depth
+
+
+class Books:
+    """Which keys are in a tier of so many bytes, the least recently used first."""
+
+    def __init__(self, budget_bytes: int) -> None:
+        self.budget_bytes = budget_bytes
+        self.used_bytes = 0
+        self._sizes: OrderedDict[bytes, int] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._sizes
+
+    def add(self, key: bytes, num_bytes: int) -> list[bytes]:
+        """Books a block; returns those that must go for it, and `key` itself where it is larger than the tier."""
+        self.discard(key)
+        if num_bytes > self.budget_bytes:
+            return [key]
+        gone: list[bytes] = []
+        while self.used_bytes + num_bytes > self.budget_bytes:
+            victim, size = self._sizes.popitem(last=False)
+            self.used_bytes -= size
+            gone.append(victim)
+        self._sizes[key] = num_bytes
+        self.used_bytes += num_bytes
+        return gone
+
+    def touch(self, chain: Sequence[bytes]) -> None:
+        """Books a use of a chain's blocks; the first of them is the last to go."""
+        for key in reversed(chain):
+            if key in self._sizes:
+                self._sizes.move_to_end(key)
+
+    def discard(self, key: bytes) -> None:
+        self.used_bytes -= self._sizes.pop(key, 0)
+
+
+@dataclass(slots=True)
+class Speed:
+    """A measured rate: of the last seconds of work, so that it follows a machine that gets busy or idle."""
+
+    _amount: float = 0.0
+    _seconds: float = 0.0
+
+    @property
+    def per_s(self) -> float | None:
+        """Units per second; None until enough was measured."""
+        return self._amount / self._seconds if self._seconds >= _KNOWN_S else None
+
+    def book(self, amount: float, seconds: float) -> None:
+        """Adds a measurement; what is older than `_MEMORY_S` seconds of work fades."""
+        fade = max(0.0, 1 - seconds / _MEMORY_S) if self._seconds + seconds > _MEMORY_S else 1.0
+        self._amount = self._amount * fade + amount
+        self._seconds = self._seconds * fade + seconds
+
+    def forget(self) -> None:
+        """Trusts the past half as much: a rate that keeps something from being done again would never be corrected."""
+        self._amount /= 2
+        self._seconds /= 2
+
+
+@dataclass(slots=True)
+class Speeds:
+    """prefill: tokens per second. tiers: bytes per second of loading, checks and copies included, all readers together."""
+
+    prefill: Speed = field(default_factory=Speed)
+    tiers: dict[str, Speed] = field(default_factory=lambda: {HOST: Speed(), DISK: Speed()})
+
+    def load_s(self, bytes_by_tier: Mapping[str, int]) -> float | None:
+        """Seconds of a load; None where a speed is not known."""
+        seconds = 0.0
+        for tier, size in bytes_by_tier.items():
+            rate = self.tiers[tier].per_s
+            if size and rate is None:
+                return None
+            seconds += size / rate if rate else 0.0
+        return seconds
+
+    def saved_s(self, num_tokens: int, bytes_by_tier: Mapping[str, int]) -> float | None:
+        """Seconds of prefill that a load spares, less its own; None where a speed is not known."""
+        load_s, rate = self.load_s(bytes_by_tier), self.prefill.per_s
+        return None if load_s is None or rate is None else num_tokens / rate - load_s
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A load that could be made. end: blocks of the chain that are on the device after it. num_tokens: it brings."""
+
+    end: int
+    num_tokens: int
+    bytes_by_tier: Mapping[str, int]
+
+
+def choose(offers: Iterable[Offer], speeds: Speeds) -> Offer | None:
+    """The load that saves the most time; the longest where speeds are not known yet; None where computing is faster."""
+    best, best_s = None, 0.0
+    known = list(offers)
+    for offer in known:
+        saved_s = speeds.saved_s(offer.num_tokens, offer.bytes_by_tier)
+        if saved_s is None:
+            return max(known, key=lambda one: one.end)
+        if saved_s > best_s:
+            best, best_s = offer, saved_s
+    if best is None:
+        for speed in (*speeds.tiers.values(), speeds.prefill):
+            speed.forget()
+    return best

@@ -1,0 +1,45 @@
+"""Log-probabilities of tokens, as the model gives them: before penalties, biases, grammars and temperature."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from windowtax.engine.candidates import Row, largest_ids
+
+_ROWS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token's natural log-probability, and the likeliest tokens in its place with theirs, the likeliest first."""
+
+    token_id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+def token_logprobs(logits: Tensor, token_ids: Sequence[int], num_top: int) -> list[TokenLogprob]:
+    """Of one token per row of logits [T, V], with the num_top likeliest of each row; of equals the lowest ids.
+
+    The logits stay as they are; a few rows at a time are worked on, so the extra memory does not grow with T.
+    """
+    found: list[TokenLogprob] = []
+    for start in range(0, len(token_ids), _ROWS):
+        ids = token_ids[start : start + _ROWS]
+        piece = logits[start : start + len(ids)].float()
+        sums: list[float] = torch.logsumexp(piece, dim=-1).tolist()
+        rows: list[Row] = list(piece.numpy(force=True))
+        found += [_logprob(*one, num_top) for one in zip(rows, ids, sums, strict=True)]
+    return found
+
+
+def _logprob(row: Row, token_id: int, log_sum: float, num_top: int) -> TokenLogprob:
+    top: tuple[tuple[int, float], ...] = ()
+    if num_top:
+        ids = largest_ids(row, num_top)
+        order = np.argsort(-row[ids], kind="stable")[:num_top]
+        top = tuple((int(i), float(row[i]) - log_sum) for i in ids[order])
+    return TokenLogprob(token_id, float(row[token_id]) - log_sum, top)

@@ -1,0 +1,54 @@
+"""What a service has done so far, in sums: for gauges, estimates and the metrics page."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from windowtax.engine.request import FinishReason, Request
+
+_MEMORY = 0.9
+"""How much of an old mean is kept when a new value comes in."""
+
+
+@dataclass
+class Tally:
+    """Sums over finished requests, in tokens, bytes and seconds. seconds_per_request: a moving mean, 0 before any."""
+
+    num_requests: Counter[str] = field(default_factory=Counter[str])
+    prompt_tokens: int = 0
+    cached_tokens: Counter[str] = field(default_factory=Counter[str])
+    output_tokens: int = 0
+    prefill_tokens: int = 0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+    byte_seconds: float = 0.0
+    num_preemptions: int = 0
+    num_steps: int = 0
+    step_s: float = 0.0
+    failed_steps: int = 0
+    seconds_per_request: float = 0.0
+
+    def stepped(self, seconds: float) -> None:
+        """Books a step."""
+        self.num_steps += 1
+        self.step_s += seconds
+
+    def ended(self, request: Request, reason: FinishReason | None) -> None:
+        """Books a request that is over. reason: None where it failed."""
+        meter, sequence = request.meter, request.sequence
+        self.num_requests["error" if reason is None else str(reason)] += 1
+        self.prompt_tokens += sequence.num_prompt_tokens
+        self.cached_tokens.update(request.cached_tokens_by_tier)
+        self.output_tokens += len(request.output_ids)
+        self.prefill_tokens += meter.prefill_tokens
+        self.prefill_s += meter.prefill_s
+        self.decode_s += meter.decode_s
+        self.byte_seconds += meter.byte_seconds
+        self.num_preemptions += sequence.num_preemptions
+        busy = meter.prefill_s + meter.decode_s
+        mean = self.seconds_per_request
+        self.seconds_per_request = busy if not mean else _MEMORY * mean + (1 - _MEMORY) * busy
+
+    @property
+    def prefill_s_per_token(self) -> float | None:
+        """Seconds that a prompt token has taken here, on average; None before any."""
+        return self.prefill_s / self.prefill_tokens if self.prefill_tokens else None

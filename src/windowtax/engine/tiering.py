@@ -1,0 +1,187 @@
+"""A prefix cache with tiers below the device: what it computes goes down as it is computed, and comes up when asked for.
+
+How an engine uses it (everything else is as with SharedCache):
+
+1. It makes a `TieredCache` in place of a `SharedCache`, and calls `bind(runner.store)` once the pool is allocated.
+2. Before a waiting sequence is admitted (its `attach` follows in the same step), the scheduler asks
+   `ready(sequence_id, token_ids, salt)`. False: its prefix is on the way; others may go ahead, it is asked again.
+3. Where a step came out empty because all that wait are on the way, the engine calls `wait(timeout_s)`.
+4. It books prefills with `lower.speeds.prefill.book(num_tokens, seconds)`: loading is weighed against that.
+5. At the end: `close()`, which writes what waits.
+
+`completed` hands new blocks down before `trim` can give them back, so no other hook is needed. After `attach`,
+`cached_by_tier(sequence_id)` says where the cached tokens came from, until `free`.
+
+A load is a sequence of its own in the books: it holds the blocks that it fills, so nothing else can be given them, and
+what it filled is filed in the index as if it had been computed. A sequence that is cancelled while its load runs
+leaves the load behind; it ends by itself.
+"""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from windowtax.cache.shared import SharedCache
+from windowtax.cache.tiers import DEVICE, DISK, HOST, Offer
+from windowtax.engine.lower import LowerTiers
+from windowtax.spec.cache import CacheLayout
+from windowtax.store.disk.record import ROOT, Record
+
+if TYPE_CHECKING:
+    from windowtax.store.kv import KVStore
+
+
+@dataclass(slots=True)
+class Load:
+    """Blocks start ... start + len(fills) - 1 of a chain, on their way to the device. fills: the tier of each, or None
+    where it could not be read."""
+
+    load_id: str
+    token_ids: Sequence[int]
+    keys: Sequence[bytes]
+    start: int
+    fills: list[Future[str | None]] = field(default_factory=list["Future[str | None]"])
+
+    @property
+    def done(self) -> bool:
+        return all(fill.done() for fill in self.fills)
+
+
+@dataclass(slots=True)
+class Asked:
+    """What became of a sequence's wish for its prefix. load: while it runs. loaded: by block, the tier it came from."""
+
+    load: Load | None = None
+    loaded: dict[int, str] = field(default_factory=dict[int, str])
+
+
+class TieredCache(SharedCache):
+    """A shared cache above host RAM and disk."""
+
+    def __init__(
+        self,
+        layout: CacheLayout,
+        num_blocks: Sequence[int],
+        lower: LowerTiers,
+        *,
+        fingerprint: bytes = b"",
+        policy: str = "lru",
+    ) -> None:
+        super().__init__(layout, num_blocks, fingerprint=fingerprint, policy=policy)
+        self.lower = lower
+        self._store: KVStore | None = None
+        self._readers = ThreadPoolExecutor(lower.num_readers, "windowtax-cache-reader")
+        self._asked: dict[str, Asked] = {}
+        self._loads: list[Load] = []
+        self._handed_down: dict[str, int] = {}
+        self._by_tier: dict[str, dict[str, int]] = {}
+        self._num_loads = 0
+
+    def bind(self, store: "KVStore") -> None:
+        """Says where the blocks' bytes are. Before this, nothing moves."""
+        self._store = store
+
+    def ready(self, sequence_id: str, token_ids: Sequence[int], salt: str) -> bool:
+        """Whether a waiting sequence may be admitted: False while its prefix is on the way from a lower tier."""
+        self._land()
+        asked = self._asked.get(sequence_id)
+        if asked is None:
+            if self._store is None or not self.can_share:
+                return True
+            size = self.layout.block_size
+            keys = self.keys_of(token_ids, salt)[: (len(token_ids) - 1) // size]
+            if any(load.keys[load.start] in keys for load in self._loads):
+                return False  # another sequence's load brings some of it
+            asked = self._asked[sequence_id] = Asked()
+            asked.load = self._begin(token_ids, salt, keys)
+        return asked.load is None
+
+    def wait(self, timeout_s: float) -> None:
+        """Waits until a load has ended, or so long."""
+        running = [fill for load in self._loads for fill in load.fills if not fill.done()]
+        if running:
+            wait(running, timeout_s)
+        self._land()
+
+    def cached_by_tier(self, sequence_id: str) -> dict[str, int]:
+        """Of the tokens that the last `attach` found: how many were on the device, and how many came from each tier."""
+        return self._by_tier.get(sequence_id, {DEVICE: 0, HOST: 0, DISK: 0})
+
+    def attach(self, sequence_id: str, token_ids: Sequence[int], salt: str) -> int:
+        found = super().attach(sequence_id, token_ids, salt)
+        size = self.layout.block_size
+        asked = self._asked.pop(sequence_id, Asked())
+        loaded = [tier for depth, tier in asked.loaded.items() if depth < found // size]
+        by_tier = {tier: loaded.count(tier) * size for tier in (HOST, DISK)}
+        self._by_tier[sequence_id] = {DEVICE: found - sum(by_tier.values()), **by_tier}
+        self._handed_down[sequence_id] = 0
+        chain = self._chains.get(sequence_id)
+        if chain is not None:
+            self.lower.touch(chain.keys[: found // size])
+        return found
+
+    def completed(self, sequence_id: str, token_ids: Sequence[int], num_computed: int) -> None:
+        super().completed(sequence_id, token_ids, num_computed)
+        self._hand_down(sequence_id, token_ids)
+        self._land()
+
+    def free(self, sequence_id: str) -> None:
+        super().free(sequence_id)
+        for kept in (self._asked, self._handed_down, self._by_tier):
+            kept.pop(sequence_id, None)
+
+    def close(self) -> None:
+        """Ends all loads and writes what waits. Raises nothing: a cache that cannot be written is only smaller."""
+        self._readers.shutdown(cancel_futures=True)
+        self._land()
+        self.lower.close()
+
+    # --- down ---------------------------------------------------------------------------------------------------
+
+    def _hand_down(self, sequence_id: str, token_ids: Sequence[int]) -> None:
+        """Gives the tiers below every whole block that they do not have, in order, until they have no room just now."""
+        chain, depth = self._chains.get(sequence_id), self._handed_down.get(sequence_id)
+        if chain is None or depth is None or self._store is None or depth == chain.num_kept or not self.lower.accepts:
+            return
+        while depth < chain.num_kept:
+            key = chain.keys[depth]
+            if self.lower.find(key) is None and not self.lower.put(self._record(sequence_id, chain.keys, depth, token_ids)):
+                break
+            depth += 1
+        self._handed_down[sequence_id] = depth
+
+    def _record(self, sequence_id: str, keys: Sequence[bytes], depth: int, token_ids: Sequence[int]) -> Record:
+        assert self._store is not None
+        size = self.layout.block_size
+        parts: list[bytes | None] = []
+        for group, table in enumerate(self.tables(sequence_id)):
+            held = self._rows[group] and table.first <= depth < table.end
+            parts.append(self._store.block_bytes(group, table.blocks[depth - table.first]) if held else None)
+        fingerprint = b"" if self.lower.disk is None else self.lower.disk.fingerprint
+        tokens = token_ids[depth * size : (depth + 1) * size]
+        parent = keys[depth - 1] if depth else ROOT
+        return Record(keys[depth], parent, fingerprint, depth, tokens, tuple(parts), time.time())
+
+    # --- up -----------------------------------------------------------------------------------------------------
+
+    def _begin(self, token_ids: Sequence[int], salt: str, keys: Sequence[bytes]) -> Load | None:
+        """Starts the load of as much of a chain as pays; None where nothing does, or the pool has no room for it."""
+        start = self.usable(keys)
+        offer = self.lower.choose(self._offers(keys, start))
+        if offer is None:
+            return None
+        size, end = self.layout.block_size, offer.end
+        self._num_loads += 1
+        load = Load(f"load-{self._num_loads}", token_ids[: end * size + 1], keys[:end], start)
+        SharedCache.attach(self, load.load_id, load.token_ids, salt)
+        # The blocks that are held behind `end` tokens: of windows, only what is still read there.
+        if start:
+            self.trim(load.load_id, end * size)
+        if not self.reserve(load.load_id, end * size, 0):
+            self.free(load.load_id)
+            return None
+        load.fills += [self._readers.submit(self._fill, key, *self._places(load, depth)) for depth, key in ...]
+        self._loads.append(load)
+        return load

@@ -1,0 +1,169 @@
+"""Softmax attention on tape: full, sliding, chunked, sinks + window, top-k blocks. Visibility is data to the kernels,
+so the kinds differ in numbers only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from windowtax.nn.recorded.tape import Tape
+from windowtax.ops.native import Element, Ending
+from windowtax.ops.packed import PackedMatrix
+from windowtax.spec.attention.block_topk import MIN_MAX, BlockTopKAttention
+from windowtax.spec.attention.softmax import QkNorm, SoftmaxAttention
+from windowtax.spec.cache import CacheLayout, LayerCache, LayerGroup
+from windowtax.store.kv import KVStore
+
+RECORDED_KINDS = ("full", "sliding", "chunked", "sinks_window", "block_topk")
+BLOCK_SIZE = 32
+"""Tokens per block in native code (native/src/kernels.h)."""
+
+_ELEMENTS = {
+    "fp32": Element.F32,
+    "fp16": Element.F16,
+    "bf16": Element.BF16,
+    "fp8": Element.F8,
+    "int8": Element.I8,
+    "int4": Element.I4,
+}
+_SCALED = (Element.I8, Element.I4)
+_NORMS = {QkNorm.NONE: 0, QkNorm.PER_HEAD: 1, QkNorm.WHOLE: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionWeights:
+    """qkv: matrices whose rows are q, k and v, one after the other."""
+
+    qkv: Sequence[PackedMatrix]
+    qkv_bias: Tensor | None
+    output: PackedMatrix
+    output_bias: Tensor | None
+    q_norm: Tensor | None
+    k_norm: Tensor | None
+
+
+def record_attention(
+    tape: Tape,
+    spec: SoftmaxAttention,
+    attention: int,
+    weights: AttentionWeights,
+    *,
+    x: int,
+    norm: Tensor,
+    eps: float,
+    out: int,
+    ending: Ending,
+) -> None:
+    """Records projections, dressing, the write into the cache, attention and the output projection."""
+    heads = spec.num_query_heads + spec.num_kv_heads
+    qkv = tape.buffer("qkv", heads * spec.head_dim + spec.num_kv_heads * spec.v_head_dim)
+    mixed = tape.buffer("mixed", spec.num_query_heads * spec.v_head_dim)
+    tape.multiply(x, weights.qkv, qkv, norm=norm, eps=eps, bias=weights.qkv_bias)
+    tape.program.heads(
+        attention,
+        _NORMS[spec.qk_norm],
+        [] if weights.q_norm is None else weights.q_norm.tolist(),
+        [] if weights.k_norm is None else weights.k_norm.tolist(),
+        eps,
+        tape.rotation(spec.rope),
+        qkv,
+    )
+    tape.program.attend(attention, qkv, mixed)
+    tape.multiply(mixed, [weights.output], out, bias=weights.output_bias, ending=ending)
+
+
+def bind_attention(tape: Tape, spec: SoftmaxAttention, layer: int, store: KVStore) -> int:
+    """The layer's attention with the addresses of its planes."""
+    found = tape.module.Attention()
+    found.query_heads, found.kv_heads = spec.num_query_heads, spec.num_kv_heads
+    found.k_dim, found.v_dim = spec.head_dim, spec.v_head_dim
+    found.scale, found.softcap = spec.softmax_scale, spec.softcap or 0.0
+    found.window, found.chunk = spec.window or 0, spec.chunk or 0
+    groups = Groups(store, layer)
+    for index in groups.having("k"):
+        _add_part(found, groups, index)
+    if isinstance(spec, BlockTopKAttention):
+        (index,) = groups.having("block_min")
+        low, high = (groups.place(index, name) for name in ("block_min", "block_max"))
+        found.set_top_blocks(spec.top_k_blocks, index, low, high)
+    return tape.program.attention(found)
+
+
+class Groups:
+    """The layer groups of a store in which one layer is."""
+
+    def __init__(self, store: KVStore, layer: int) -> None:
+        self._store = store
+        self._layer = layer
+
+    def having(self, plane: str) -> list[int]:
+        """The groups that keep a plane of that name for this layer, sinks before windows."""
+        parts = (part for part in self._store.parts(self._layer, plane))
+        return [part.group for part in parts]
+
+    def group(self, index: int) -> LayerGroup:
+        """The group itself."""
+        return self._store.layout.groups[index]
+
+    def place(self, index: int, plane: str) -> list[int]:
+        """[address of the layer's first block, bytes per block] of a plane; empty where the group has none."""
+        tensor = self._store.planes[index].get(plane)
+        if tensor is None:
+            return []
+        row = self.group(index).layers.index(self._layer)
+        return [tensor[row].data_ptr(), tensor.stride(1) * tensor.element_size()]
+
+
+def _add_part(found, groups: Groups, index: int) -> None:  # noqa: ANN001
+    cache = groups.group(index).cache
+    planes = {plane.name: plane for plane in cache.planes}
+    by_channel = _by_channel(cache)
+    tail_group = groups.having("k_tail")[0] if by_channel else -1
+    found.add_part(
+        int(Element.I4_CHANNEL if by_channel else _ELEMENTS[planes["k"].element]),
+        int(_ELEMENTS[planes["v"].element]),
+        index,
+        groups.place(index, "k"),
+        groups.place(index, "v"),
+        groups.place(index, "k_scale"),
+        groups.place(index, "v_scale"),
+        cache.skip_first,
+        -1 if cache.keep_first is None else cache.keep_first,
+        cache.window is not None,
+        index if by_channel else -1,
+        tail_group,
+        groups.place(tail_group, "k_tail") if by_channel else [],
+    )
+
+
+def _by_channel(cache: LayerCache) -> bool:
+    return any(plane.name == "k_scale" and plane.span > 1 for plane in cache.planes)
+
+
+def why_not_recorded(spec: SoftmaxAttention, layout: CacheLayout, layer: int) -> str | None:
+    """Why native code does not compute this attention with this cache; None where it does."""
+    if layout.block_size != BLOCK_SIZE:
+        return f"native blocks have {BLOCK_SIZE} tokens, not {layout.block_size}"
+    if spec.head_dim % 4 or spec.v_head_dim % 4:
+        return f"heads of {spec.head_dim} and {spec.v_head_dim} numbers"
+    if spec.qk_norm not in _NORMS or spec.output_gate or spec.head_gate or spec.sink_logits or spec.keys_are_values:
+        return "attention with a dressing that is not recorded yet"
+    if isinstance(spec, BlockTopKAttention) and (spec.block_tokens != BLOCK_SIZE or spec.summary != MIN_MAX):
+        return f"native code chooses among blocks of {BLOCK_SIZE} tokens by their minimum and maximum"
+    parts = [group.cache for group in layout.groups if layer in group.layers]
+    if sum(_by_channel(cache) for cache in parts) > 1:
+        return "keys with scales per channel in more than one part"
+    return next((reason for cache in parts if (reason := _why_not_kept(cache)) is not None), None)
+
+
+def _why_not_kept(cache: LayerCache) -> str | None:
+    planes = {plane.name: plane for plane in cache.planes}
+    for name in ("k", "v") if "k" in planes else ():
+        element = _ELEMENTS.get(planes[name].element)
+        scale = planes.get(f"{name}_scale")
+        per_token = scale is not None and scale.span == 1 and scale.element == "fp32" and len(scale.shape) == 1
+        if element is None or (element in _SCALED) != (per_token or (name == "k" and _by_channel(cache))):
+            return f"a cache of {planes[name].element} with its scales"
+        if scale is not None and element not in _SCALED:
+            return f"a cache of {planes[name].element} with scales"
+    return None

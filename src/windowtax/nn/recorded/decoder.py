@@ -1,0 +1,296 @@
+"""The recorded decoder: packed weights, and the program of one step over a KV store."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from windowtax.nn.decoder import norm_weight, refuse_uncomputed
+from windowtax.nn.recorded.attention import (
+    RECORDED_KINDS,
+    AttentionWeights,
+    bind_attention,
+    record_attention,
+    why_not_recorded,
+)
+from windowtax.nn.recorded.tape import Tape
+from windowtax.ops.native import Ending, NativeState, WeightFormat
+from windowtax.ops.packed import Codes, PackedMatrix, Rows, interleaved, pack, packed_bytes, padded_rows
+from windowtax.spec.attention.softmax import SoftmaxAttention
+from windowtax.spec.cache import CacheLayout
+from windowtax.spec.mlp import GatedMlp
+from windowtax.spec.model import LayerSpec, ModelSpec, NormPlacement
+from windowtax.store.kv import KVStore
+
+
+class WeightSource(Protocol):
+    """Where weights come from, by the names that ModelSpec.weights() yields."""
+
+    def take(self, name: str) -> Tensor:
+        """The weight in the dtype that is computed with."""
+        ...
+
+    def rows(self, name: str) -> Rows:
+        """A matrix, in codes where the file keeps it so."""
+        ...
+
+    def code_format(self, name: str) -> WeightFormat | None:
+        """The format of those codes; None where the file keeps floats."""
+        ...
+
+
+_QKV = ("attention.q", "attention.k", "attention.v", "attention.qkv")
+
+ChooseFormat = Callable[[str, Sequence[WeightFormat | None]], WeightFormat]
+"""The format of a matrix, by its name and the formats in which the file keeps what it is made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixPlan:
+    """One packed matrix: its name, the weights that it is made of, and its format."""
+
+    name: str
+    sources: tuple[str, ...]
+    format: WeightFormat
+    rows: int
+    columns: int
+    interleaved: bool = False
+
+    @property
+    def key(self) -> str:
+        """Where it belongs: "embedding", "head", or "layers.3.attention.qkv", of which there may be three."""
+        layer = self.sources[0].rpartition(self.name.split(".")[0])[0]
+        return layer + ("attention.qkv" if self.name in _QKV else self.name)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that it will take."""
+        return packed_bytes(self.format, self.rows, self.columns)
+
+
+def plan_matrices(spec: ModelSpec, source: WeightSource, choose: ChooseFormat) -> Iterator[MatrixPlan]:
+    """All packed matrices of a model, without reading a weight: what `RecordedDecoder` packs, in its order."""
+    shapes = {weight.name: weight.shape for weight in spec.weights()}
+
+    def plan(name: str, *sources: str, gated: bool = False) -> MatrixPlan:
+        chosen = choose(name, [source.code_format(one) for one in sources])
+        rows = sum(padded_rows(shapes[one][0]) if gated else shapes[one][0] for one in sources)
+        return MatrixPlan(name, sources, chosen, rows, shapes[sources[0]][1], gated)
+
+    yield plan("embedding", "embedding")
+    if not spec.tie_embeddings:
+        yield plan("head", "head")
+    for index in range(len(spec.layers)):
+        prefix = f"layers.{index}."
+        apart = [plan(f"attention.{x}", f"{prefix}attention.{x}") for x in "qkv"]
+        # q, k and v in one matrix where they are kept alike, and each on its own where not.
+        if len({one.format for one in apart}) == 1:
+            yield plan("attention.qkv", *(one.sources[0] for one in apart))
+        else:
+            yield from apart
+        yield plan("attention.o", f"{prefix}attention.o")
+        yield plan("mlp.gate_up", f"{prefix}mlp.gate", f"{prefix}mlp.up", gated=True)
+        yield plan("mlp.down", f"{prefix}mlp.down")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedLayer:
+    """One layer's packed weights."""
+
+    spec: LayerSpec
+    attention: AttentionWeights
+    norms: Mapping[str, Tensor]
+    gate_up: PackedMatrix
+    gate_up_bias: Tensor | None
+    down: PackedMatrix
+    down_bias: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceTables:
+    """One sequence's part of a step: its tokens, and its blocks per layer group."""
+
+    token_ids: list[int]
+    start: int
+    sampled: int
+    context_tokens: int
+    tables: list[list[int]]
+    firsts: list[int]
+
+
+class RecordedDecoder:
+    """Packs the weights of a model. Raises UnsupportedModel as the torch decoder does."""
+
+    def __init__(
+        self, spec: ModelSpec, source: WeightSource, choose: ChooseFormat, native: NativeState, num_threads: int
+    ) -> None:
+        self.spec = spec
+        self.native = native
+        self.num_threads = num_threads
+        self._source = source
+        packed: dict[str, list[PackedMatrix]] = {}
+        for plan in plan_matrices(spec, source, choose):
+            packed.setdefault(plan.key, []).append(self._pack(plan))
+        self._packed = packed
+        self.embedding = packed["embedding"][0]
+        self.layers = [self._layer(index, layer) for index, layer in enumerate(spec.layers)]
+        self.norm = norm_weight(spec, source.take("norm"))
+        self.head = self.embedding if spec.tie_embeddings else packed["head"][0]
+        self.head_bias = source.take("head_bias") if spec.head_bias else None
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all packed matrices."""
+        return sum(matrix.data.nbytes for matrices in self._packed.values() for matrix in matrices)
+
+    @property
+    def step_weight_bytes(self) -> int:
+        """Bytes of those that every step reads: all but an embedding that is not the head too."""
+        apart = 0 if self.spec.tie_embeddings else self.embedding.data.nbytes
+        return self.weight_bytes - apart
+
+    def record(self, store: KVStore) -> "Recording":
+        """The program of a step over that store."""
+        return Recording(self, store)
+
+    def _layer(self, index: int, layer: LayerSpec) -> RecordedLayer:
+        refuse_uncomputed(self.spec, layer)
+        spec, mlp = layer.attention, layer.mlp
+        assert isinstance(spec, SoftmaxAttention) and isinstance(mlp, GatedMlp)
+        prefix = f"layers.{index}."
+        take = self._source.take
+        named = [w.name for w in layer.weights(self.spec.hidden_size)]
+        norms = {
+            n: norm_weight(self.spec, take(prefix + n)) for n in named if n.endswith("norm") and "." not in n
+        }
+
+        def optional(name: str) -> Tensor | None:
+            return take(prefix + name) if name in named else None
+
+        def head_norm(name: str) -> Tensor | None:
+            found = optional(name)
+            return None if found is None else norm_weight(self.spec, found)
+
+        def matrices(name: str) -> list[PackedMatrix]:
+            return self._packed[f"{prefix}{name}"]
+
+        biases = [optional(f"attention.{x}_bias") for x in "qkv"]
+        return RecordedLayer(
+            layer,
+            AttentionWeights(
+                matrices("attention.qkv"),
+                None if biases[0] is None else torch.cat([b for b in biases if b is not None]),
+                matrices("attention.o")[0],
+                optional("attention.o_bias"),
+                head_norm("attention.q_norm"),
+                head_norm("attention.k_norm"),
+            ),
+            norms,
+            matrices("mlp.gate_up")[0],
+            _interleaved_bias(optional("mlp.gate_bias"), optional("mlp.up_bias")),
+            matrices("mlp.down")[0],
+            optional("mlp.down_bias"),
+        )
+
+    def _pack(self, plan: MatrixPlan) -> PackedMatrix:
+        parts = [self._source.rows(name) for name in plan.sources]
+        return pack(interleaved(*parts) if plan.interleaved else parts, plan.format, self.num_threads)
+
+
+class Recording:
+    """A program that computes steps over one store. Not safe for use by several threads at once."""
+
+    def __init__(self, decoder: RecordedDecoder, store: KVStore) -> None:
+        assert decoder.native.module is not None
+        self._tape = Tape(decoder.native.module, decoder.native.level, decoder.num_threads)
+        self._decoder = decoder
+        self._store = store
+        spec = decoder.spec
+        hidden = self._tape.buffer("hidden", spec.hidden_size)
+        self._tape.program.embed(self._tape.matrix(decoder.embedding), spec.embedding_scale, hidden)
+        for layer in spec.layers:
+            assert isinstance(layer.attention, SoftmaxAttention)
+            self._tape.rotation(layer.attention.rope)
+        for index, layer in enumerate(decoder.layers):
+            self._record_layer(index, layer, hidden)
+        self._logits = self._record_head(hidden)
+
+    @torch.inference_mode()
+    def run(self, sequences: Sequence[SequenceTables]) -> Tensor:
+        """Logits [number of sampled rows, vocab_size] in float32, valid until the next run. Writes into the store."""
+        step = self._tape.module.Step()
+        for one in sequences:
+            rotation = self._tape.frequencies(one.context_tokens)
+            step.add(one.token_ids, one.start, one.sampled, one.tables, one.firsts, rotation)
+        self._tape.program.run(step)
+        num_rows = sum(one.sampled for one in sequences)
+        if num_rows == 0:
+            return torch.empty((0, self._decoder.spec.vocab_size))
+        return torch.from_numpy(self._tape.program.rows(self._logits, num_rows))
+
+    def _record_layer(self, index: int, layer: RecordedLayer, hidden: int) -> None:
+        tape, spec, norms = self._tape, layer.spec, layer.norms
+        attention, mlp, eps = spec.attention, spec.mlp, self._decoder.spec.norm_eps
+        assert isinstance(attention, SoftmaxAttention) and isinstance(mlp, GatedMlp)
+        sandwich = spec.norms is NormPlacement.SANDWICH
+        # Where a norm follows before the sum, the product stops on the way.
+        out = tape.buffer("between", self._decoder.spec.hidden_size) if sandwich else hidden
+        ending = Ending.STORE if sandwich else Ending.ADD
+        bound = bind_attention(tape, attention, index, self._store)
+        record_attention(
+            tape,
+            attention,
+            bound,
+            layer.attention,
+            x=hidden,
+            norm=norms["attention_norm"],
+            eps=eps,
+            out=out,
+            ending=ending,
+        )
+        if sandwich:
+            tape.program.norm_add(out, norms["attention_post_norm"].tolist(), eps, hidden)
+        inner = tape.buffer("inner", mlp.intermediate_size)
+        gated = Ending.GATED_SILU if mlp.activation == "silu" else Ending.GATED_GELU
+        gate_up = [layer.gate_up]
+        tape.multiply(
+            hidden, gate_up, inner, norm=norms["mlp_norm"], eps=eps, bias=layer.gate_up_bias, ending=gated
+        )
+        tape.multiply(inner, [layer.down], out, bias=layer.down_bias, ending=ending)
+        if sandwich:
+            tape.program.norm_add(out, norms["mlp_post_norm"].tolist(), eps, hidden)
+
+    def _record_head(self, hidden: int) -> int:
+        tape, decoder, spec = self._tape, self._decoder, self._decoder.spec
+        sampled = tape.buffer("sampled", spec.hidden_size, sampled=True)
+        logits = tape.buffer("logits", spec.vocab_size, sampled=True)
+        tape.program.gather(hidden, sampled)
+        tape.multiply(sampled, [decoder.head], logits, norm=decoder.norm, eps=spec.norm_eps, bias=decoder.head_bias)
+        if spec.logit_softcap is not None:
+            tape.program.cap(logits, spec.logit_softcap)
+        return logits
+
+
+def why_not_native(spec: ModelSpec, layout: CacheLayout, native: NativeState) -> str | None:
+    """Why the native decoder does not run this model with this cache here; None where it does."""
+    if native.module is None:
+        return native.why_not
+    for index, layer in enumerate(spec.layers):
+        attention = layer.attention
+        if attention.kind not in RECORDED_KINDS or not isinstance(attention, SoftmaxAttention):
+            return f"attention of the kind {attention.kind!r}"
+        if not isinstance(layer.mlp, GatedMlp) or layer.norms not in (NormPlacement.PRE, NormPlacement.SANDWICH):
+            return "a layer of a form that is not recorded yet"
+        reason = why_not_recorded(attention, layout, index)
+        if reason is not None:
+            return reason
+    return None
+
+
+def _interleaved_bias(gate: Tensor | None, up: Tensor | None) -> Tensor | None:
+    if gate is None or up is None:
+        return None
+    parts = interleaved(gate[:, None], up[:, None])
+    return torch.cat([part.dequantised() if isinstance(part, Codes) else part for part in parts]).flatten()

@@ -1,0 +1,185 @@
+"""What chats, Responses and Messages have in common: messages and tools in, a prompt, settings and a reader out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi.concurrency import run_in_threadpool
+
+from windowtax.engine.sampling import SamplingParams
+from windowtax.server.call import Call
+from windowtax.server.errors import Json, bad_field
+from windowtax.server.fields import SamplingFields
+from windowtax.server.generate import Ask
+from windowtax.server.prompts import chat_text, chat_tokens
+from windowtax.server.served import Served
+from windowtax.server.toolcalls.deltas import PlainReader, Reader
+from windowtax.server.toolcalls.formats import reader_of
+from windowtax.server.toolcalls.grammar import ANY_OBJECT, calls_grammar, checked, schema_grammar
+
+NONE, AUTO, REQUIRED = "none", "auto", "required"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversation:
+    """messages: in OpenAI's shape. tools: functions, each with name, description, parameters.
+
+    tool_choice: NONE, AUTO, REQUIRED, or the name of the one that must be called. schema: that the answer must fit.
+    grammar: that it must follow. variables: for the chat template.
+    """
+
+    messages: Sequence[Json]
+    tools: Sequence[Json] = ()
+    tool_choice: str = AUTO
+    several_calls: bool = True
+    schema: Json | None = None
+    grammar: str | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def offered(self) -> list[Json]:
+        """The tools that this answer may call."""
+        if self.tool_choice == NONE:
+            return []
+        if self.tool_choice in (AUTO, REQUIRED):
+            return list(self.tools)
+        return [tool for tool in self.tools if tool["name"] == self.tool_choice]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A prompt with settings for each of its answers. text: what the model reads, for explanations."""
+
+    prompt_ids: list[int]
+    params: list[SamplingParams]
+    ask: Ask
+    text: str
+    tool_format: str | None
+
+    def reader(self) -> Reader:
+        """Reads one answer."""
+        return PlainReader() if self.tool_format is None else reader_of(self.tool_format)
+
+
+async def prepare(
+    served: Served,
+    call: Call,
+    conversation: Conversation,
+    fields: SamplingFields,
+    *,
+    endpoint: str,
+    max_tokens: int | None,
+    n: int = 1,
+    **more: Any,
+) -> Prepared:
+    """Everything up to the engine. Raises ApiError 400 for what cannot be done, and where it does not fit."""
+    text, prompt_ids = await run_in_threadpool(_tokenize, served, conversation)
+    prompt_ids = cut(served, call, prompt_ids, fields)
+    grammar = await run_in_threadpool(_grammar, conversation, served.tool_format)
+    room = served.room(len(prompt_ids), max_tokens)
+    params = choices(fields, n, room, grammar=grammar, **more)
+    ask = Ask(
+        endpoint=endpoint,
+        prompts=[prompt_ids],
+        params=params,
+        salt=fields.cache_salt or "",
+        priority=fields.priority,
+        timeout_s=fields.timeout,
+    )
+    tool_format = served.tool_format if conversation.offered else None
+    return Prepared(prompt_ids=prompt_ids, params=params, ask=ask, text=text, tool_format=tool_format)
+
+
+def choices(fields: SamplingFields, n: int, max_tokens: int, **more: Any) -> list[SamplingParams]:
+    """Settings for each of n answers: a seed is counted up, so that they differ and can still be had again."""
+    found: list[SamplingParams] = []
+    for choice in range(n):
+        seed = None if fields.seed in (None, -1) else fields.seed + choice
+        found.append(fields.params(max_tokens, **{"seed": seed, **more}))
+    return found
+
+
+def cut(served: Served, call: Call, prompt_ids: list[int], fields: SamplingFields) -> list[int]:
+    """The prompt, or its end where the client asked for that and nothing more; said and counted, never silent."""
+    keep = fields.truncate_prompt_tokens
+    if keep is None or len(prompt_ids) <= keep:
+        return prompt_ids
+    served.metrics.truncated += 1
+    call.warn(f"truncate_prompt_tokens cut the first {len(prompt_ids) - keep:,} of {len(prompt_ids):,} prompt tokens.")
+    return prompt_ids[-keep:]
+
+
+def functions(tools: Sequence[Json] | None, where: str = "tools") -> list[Json]:
+    """The functions of OpenAI's tools. Raises ApiError 400 for tools of other sorts."""
+    found: list[Json] = []
+    for place, tool in enumerate(tools or []):
+        function = tool.get("function", tool)
+        if tool.get("type", "function") != "function" or not isinstance(function, Mapping):
+            raise bad_field(f"{where}[{place}]", f"{where}[{place}] is no function; this server calls nothing itself.")
+        found.append(function_tool(function.get("name"), function.get("description"), function.get("parameters"), where))
+    return found
+
+
+def function_tool(name: Any, description: Any, parameters: Any, where: str) -> Json:
+    """One function. Raises ApiError 400 where it has no name, or parameters that are no schema."""
+    if not isinstance(name, str) or not name:
+        raise bad_field(where, f"{where}: each function needs a name.")
+    if parameters is not None and not isinstance(parameters, dict):
+        raise bad_field(where, f"{where}: the parameters of {name[:80]!r} must be a JSON schema.")
+    return {"name": name, "description": description or "", "parameters": parameters or ANY_OBJECT}
+
+
+def chosen_tool(choice: Any, tools: Sequence[Json]) -> str:
+    """What `tool_choice` means: a word, or the name of a function. Raises ApiError 400."""
+    if choice is None:
+        return AUTO
+    if isinstance(choice, Mapping):
+        function = choice.get("function", choice)
+        choice = function.get("name") if isinstance(function, Mapping) else None
+        if not isinstance(choice, str) or choice not in {tool["name"] for tool in tools}:
+            raise bad_field("tool_choice", f"tool_choice names {str(choice)[:80]!r}, which is not among the tools.")
+        return choice
+    if choice not in (NONE, AUTO, REQUIRED):
+        raise bad_field("tool_choice", f"tool_choice is {str(choice)[:80]!r}; write none, auto, required or a function.")
+    if choice == REQUIRED and not tools:
+        raise bad_field("tool_choice", "tool_choice is required, but there are no tools.")
+    return str(choice)
+
+
+def response_schema(response_format: Any, where: str = "response_format") -> Json | None:
+    """The schema that an answer must fit, from OpenAI's response_format (or Responses' text.format)."""
+    if response_format is None:
+        return None
+    kind = response_format.get("type") if isinstance(response_format, Mapping) else None
+    if kind == "text":
+        return None
+    if kind == "json_object":
+        return ANY_OBJECT
+    if kind == "json_schema":
+        inner = response_format.get("json_schema", response_format)
+        schema = inner.get("schema") if isinstance(inner, Mapping) else None
+        if isinstance(schema, dict):
+            return schema
+    raise bad_field(where, f"{where} needs type text, json_object, or json_schema with a schema.")
+
+
+def _tokenize(served: Served, conversation: Conversation) -> tuple[str, list[int]]:
+    tools = [{"type": "function", "function": tool} for tool in conversation.offered]
+    text = chat_text(
+        served.tokenizer,
+        conversation.messages,
+        template=served.settings.chat_template,
+        tools=tools,
+        variables=conversation.variables,
+    )
+    return text, chat_tokens(served.tokenizer, text)
+
+
+def _grammar(conversation: Conversation, tool_format: str) -> str | None:
+    offered = conversation.offered
+    if offered and conversation.tool_choice != AUTO:
+        several = conversation.several_calls and conversation.tool_choice == REQUIRED
+        return calls_grammar(offered, tool_format, several=several)
+    if conversation.schema is not None:
+        return schema_grammar(conversation.schema, "response_format")
+    return None if conversation.grammar is None else checked(conversation.grammar, "structured_outputs")

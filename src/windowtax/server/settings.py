@@ -1,0 +1,31 @@
+"""What the server is told once, at its start."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from windowtax.base.units import MIB
+from windowtax.price.api import PriceList
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """names: what the model is called in requests, the first in answers. chat_template: instead of the model's own.
+
+    hosts: names under which a browser may reach an unprotected server; "*" for any. cors_origins: pages elsewhere that
+    may ask. body_bytes: the longest request body. keep_alive_s: the longest silence in a stream. drain_s: how long
+    running requests may go on when the server ends. usd_per_hour: of this machine; None where nobody said.
+    price_list: the API that bills compare with. max_choices: the largest `n`.
+    """
+
+    names: tuple[str, ...]
+    chat_template: str | None = None
+    hosts: tuple[str, ...] = ("*",)
+    cors_origins: tuple[str, ...] = ()
+    body_bytes: int = 64 * MIB
+    body_timeout_s: float = 30.0
+    keep_alive_s: float = 10.0
+    drain_s: float = 30.0
+    usd_per_hour: float | None = None
+    price_list: PriceList = PriceList("deepseek", "deepseek-v4-pro")
+    ledger: Path | None = None
+    max_choices: int = 128

@@ -1,0 +1,1 @@
+"""In what bits vectors are kept: one codec per file."""

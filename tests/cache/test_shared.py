@@ -1,0 +1,167 @@
+"""Law 6 for the cache that keeps prefixes: no leak, no double free, no block with two contents, whatever happens."""
+
+import random
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from windowtax.cache.shared import SharedCache
+from windowtax.spec.cache import CacheLayout, LayerCache
+from windowtax.spec.dtypes import CACHE_DTYPES
+from windowtax.spec.planes import Growth, Plane
+
+SIZE = 4
+PLANES = CACHE_DTYPES["bf16"].vector_planes("k", 1, 8)
+TAIL = LayerCache((Plane("tail", (8,), "bf16", 16, Growth.PER_SEQUENCE),), workspace=True)
+STATE = LayerCache((Plane("state", (8,), "fp32", 32, Growth.PER_SEQUENCE),))
+LAYOUTS = {
+    "full": CacheLayout.of([LayerCache(PLANES)], SIZE),
+    "full and a window": CacheLayout.of([LayerCache(PLANES), LayerCache(PLANES, window=6)], SIZE),
+    "sinks, a window and a tail": CacheLayout.of(
+        [(LayerCache(PLANES, keep_first=3), LayerCache(PLANES, window=5, skip_first=3)), (LayerCache(PLANES), TAIL)], SIZE
+    ),
+}
+
+
+def cache_of(layout: CacheLayout, blocks: int = 60) -> SharedCache:
+    return SharedCache(layout, [blocks] * len(layout.groups))
+
+
+def compute(cache: SharedCache, name: str, tokens: list[int], start: int) -> None:
+    assert cache.reserve(name, start, len(tokens) - start)
+    cache.completed(name, tokens, len(tokens))
+    cache.trim(name, len(tokens))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_a_prompt_that_goes_on_finds_all_its_whole_blocks(layout: CacheLayout) -> None:
+    cache = cache_of(layout)
+    tokens = list(range(21))
+    assert cache.attach("a", tokens, "") == 0
+    compute(cache, "a", tokens, 0)
+    cache.free("a")
+    assert cache.attach("b", [*tokens, 1, 2], "") == 20
+    compute(cache, "b", [*tokens, 1, 2], 20)
+    cache.check()
+    cache.free("b")
+    assert cache.forget() > 0
+    assert cache.held_bytes == 0
+
+
+def test_a_full_hit_leaves_a_token_to_compute() -> None:
+    cache = cache_of(LAYOUTS["full"])
+    tokens = list(range(16))
+    cache.attach("a", tokens, "")
+    compute(cache, "a", tokens, 0)
+    assert cache.attach("b", tokens, "") == 12
+
+
+def test_tenants_do_not_share() -> None:
+    cache = cache_of(LAYOUTS["full"])
+    tokens = list(range(17))
+    cache.attach("a", tokens, "one")
+    compute(cache, "a", tokens, 0)
+    assert cache.attach("b", tokens, "other") == 0
+    assert cache.attach("c", tokens, "one") == 16
+    assert set(cache.keys_of(tokens, "one")).isdisjoint(cache.keys_of(tokens, "other"))
+
+
+def test_running_sequences_share_blocks() -> None:
+    cache = cache_of(LAYOUTS["full"])
+    tokens = list(range(17))
+    cache.attach("a", tokens, "")
+    compute(cache, "a", tokens, 0)
+    cache.attach("b", tokens, "")
+    compute(cache, "b", tokens, 16)
+    one, other = (cache.tables(name)[0].blocks for name in "ab")
+    assert one[:4] == other[:4] and one[4] != other[4]
+
+
+def test_what_nobody_uses_makes_room() -> None:
+    cache = cache_of(LAYOUTS["full"], blocks=5)
+    cache.attach("a", list(range(16)), "")
+    compute(cache, "a", list(range(16)), 0)
+    cache.free("a")
+    other = list(range(100, 120))
+    assert cache.attach("b", other, "") == 0
+    compute(cache, "b", other, 0)
+    assert cache.num_evicted == 4
+    cache.check()
+
+
+def test_states_are_not_shared() -> None:
+    cache = cache_of(CacheLayout.of([LayerCache(PLANES), STATE], SIZE))
+    tokens = list(range(17))
+    cache.attach("a", tokens, "")
+    compute(cache, "a", tokens, 0)
+    assert not cache.can_share and cache.attach("b", tokens, "") == 0
+
+
+class Traffic(RuleBasedStateMachine):
+    """Conversations from a small alphabet, so that prefixes collide, in a pool that is often too small.
+
+    `content` is what the model of the test wrote into each block: every token that a sequence reads must be there.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.random = random.Random(0)
+        self.layout = LAYOUTS["full and a window"]
+        self.cache = cache_of(self.layout, blocks=14)
+        self.live: dict[str, tuple[list[int], int]] = {}
+        self.content: dict[tuple[int, int], list[int]] = {}
+        self.count = 0
+
+    @rule(choices=st.lists(st.integers(0, 1), min_size=1, max_size=30))
+    def begin(self, choices: list[int]) -> None:
+        name = f"s{self.count}"
+        self.count += 1
+        cached = self.cache.attach(name, choices, "")
+        assert cached < len(choices) and cached % SIZE == 0
+        self.live[name] = (choices, cached)
+        self._read(name, cached)
+
+    @precondition(lambda self: self.live)
+    @rule(pick=st.integers(0, 99), new=st.integers(1, 9), more=st.lists(st.integers(0, 1), max_size=3))
+    def compute(self, pick: int, new: int, more: list[int]) -> None:
+        name = sorted(self.live)[pick % len(self.live)]
+        tokens, done = self.live[name]
+        tokens = tokens + more
+        end = min(len(tokens), done + new)
+        if end == done or not self.cache.reserve(name, done, end - done):
+            return
+        for group, table in enumerate(self.cache.tables(name)):
+            for position in range(done, end):
+                block = table.blocks[position // SIZE - table.first]
+                rows = self.content.setdefault((group, block), [-1] * SIZE)
+                rows[position % SIZE] = hash(tuple(tokens[: position + 1]))
+        self.cache.completed(name, tokens, end)
+        self.cache.trim(name, end)
+        self.live[name] = (tokens, end)
+        self._read(name, end)
+
+    @precondition(lambda self: self.live)
+    @rule(pick=st.integers(0, 99))
+    def end(self, pick: int) -> None:
+        name = sorted(self.live)[pick % len(self.live)]
+        del self.live[name]
+        self.cache.free(name)
+
+    def _read(self, name: str, done: int) -> None:
+        """Everything that the next token reads is in the sequence's blocks."""
+        tokens, _ = self.live[name]
+        for group, table in enumerate(self.cache.tables(name) if done else []):
+            first = self.layout.groups[group].cache.first_needed(done)
+            for position in range(max(0, first), done):
+                block = table.blocks[position // SIZE - table.first]
+                assert self.content[group, block][position % SIZE] == hash(tuple(tokens[: position + 1]))
+
+    @invariant()
+    def books_agree(self) -> None:
+        self.cache.check()
+
+
+TestTraffic = Traffic.TestCase
+TestTraffic.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)

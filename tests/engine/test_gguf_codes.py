@@ -1,0 +1,49 @@
+"""Codes read from GGUF blocks, against the gguf package's own dequantisation."""
+
+import gguf
+import numpy as np
+import pytest
+
+from windowtax.engine.gguf_codes import code_format, read_codes
+from windowtax.ops.native import WeightFormat
+
+AS_THEY_ARE = ("Q4_0", "Q4_1", "Q5_0", "Q8_0", "Q4_K")
+REQUANTISED = ("Q5_1", "Q5_K", "Q6_K", "Q3_K", "IQ4_NL")
+
+
+def _random_blocks(name: str, rows: int, columns: int) -> np.ndarray:
+    """Bytes of random blocks with sane scales: every fp16 field is between 0.001 and 0.1."""
+    kind = gguf.GGMLQuantizationType[name]
+    numbers, size = gguf.GGML_QUANT_SIZES[kind]
+    random = np.random.default_rng(7)
+    blocks = random.integers(0, 256, (rows, columns // numbers, size), dtype=np.uint8)
+    fields = {"Q4_1": (0, 2), "Q5_1": (0, 2), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,), "Q3_K": (108,)}
+    for offset in fields.get(name, (0,)):
+        scales = random.uniform(0.001, 0.1, blocks.shape[:2]).astype(np.float16)
+        blocks[..., offset : offset + 2] = scales[..., None].view(np.uint8)
+    return blocks.reshape(rows, -1)
+
+
+@pytest.mark.parametrize("name", AS_THEY_ARE)
+def test_codes_say_what_the_blocks_say(name: str) -> None:
+    stored = _random_blocks(name, 5, 512)
+    codes = read_codes(name, stored)
+    assert codes is not None and codes.format is code_format(name)
+    expected = gguf.quants.dequantize(stored, gguf.GGMLQuantizationType[name])
+    np.testing.assert_allclose(codes.dequantised().numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", REQUANTISED)
+def test_other_types_become_eight_bits(name: str) -> None:
+    stored = _random_blocks(name, 3, 512)
+    codes = read_codes(name, stored)
+    assert codes is not None and codes.format is code_format(name) is WeightFormat.Q8
+    expected = gguf.quants.dequantize(stored, gguf.GGMLQuantizationType[name])
+    step = np.abs(expected.reshape(3, -1, 32)).max(-1) / 127
+    error = np.abs(codes.dequantised().numpy() - expected).reshape(3, -1, 32).max(-1)
+    assert (error <= 0.51 * step + 1e-6).all()
+
+
+def test_floats_have_no_codes() -> None:
+    assert read_codes("F16", np.zeros((2, 64), np.uint8)) is None
+    assert code_format("BF16") is None

@@ -1,0 +1,47 @@
+"""Models on the native kernels, for tests; skipped where these were not built."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from windowtax.engine.backend import Backend
+from windowtax.engine.engine import Engine
+from windowtax.engine.load import LoadedModel, open_files
+from windowtax.nn.recorded.attention import BLOCK_SIZE
+from windowtax.ops.native import NativeState, native_state
+
+native = pytest.mark.skipif(native_state().module is None, reason=f"native kernels: {native_state().why_not}")
+
+
+def levels() -> list[str]:
+    """The levels that run on this machine."""
+    module = native_state().module
+    return [] if module is None else [level.name for level in module.levels() if level.runs]
+
+
+def load_native(
+    folder: Path, *, dtype: str = "fp32", weights: str = "full", level: str = "", attention: str | None = None
+) -> LoadedModel:
+    """A model with packed weights, computed by two threads."""
+    state = native_state()
+    chosen = NativeState(state.module, level or state.level, "")
+    files = open_files(folder, dtype=dtype, attention=attention)
+    return files.load(Backend(chosen, "", weights, 2))
+
+
+def watch_logits(engine: Engine) -> list[torch.Tensor]:
+    """The list that every further step's logits [rows, vocab_size] are added to."""
+    seen: list[torch.Tensor] = []
+    compute = engine.runner.run
+
+    def run(step):  # noqa: ANN001, ANN202
+        logits = compute(step)
+        seen.extend(logits.float().clone())
+        return logits
+
+    engine.runner.run = run
+    return seen
+
+
+__all__ = ["BLOCK_SIZE", "levels", "load_native", "native", "watch_logits"]
