@@ -182,6 +182,9 @@ struct Kernels {
   void (*gated)(int activation, const float* gate, const float* up, int64_t count, float* out);
   // RoPE, halves against each other: for i < half: a = x[i], b = x[half + i] -> a cos - b sin, b cos + a sin.
   void (*rotate)(float* x, const float* cos, const float* sin, int64_t half);
+  // x times the Hadamard matrix of the greatest power of two that divides `count` (Sylvester's order, scaled so that it is
+  // its own inverse), group of numbers by group.
+  void (*hadamard)(float* x, int64_t count);
   void (*add)(const float* x, int64_t count, float* out);  // out += x
   void (*scale)(float factor, int64_t count, float* x);
   void (*softcap)(float cap, int64_t count, float* x);
@@ -222,6 +225,13 @@ struct Kernels {
   int64_t (*tile_tokens)(int64_t group, int64_t k_dim, int64_t v_dim);
   int64_t (*tile_scratch)(int64_t group, int64_t k_dim, int64_t v_dim);
   void (*attend_tile)(const Tile& tile, void* scratch);
+
+  // --- the gauge (kernels/gauge.cpp) ---
+
+  // Multiplies and adds in registers alone, by the level's best instruction for fp32 (kind 0), bf16 (1) or int8 (2); how
+  // many operations that were, 0 where it has none. gauge_read: reads so many bytes, a multiple of 256; their sum.
+  int64_t (*gauge_multiply)(int kind, int64_t rounds);
+  uint64_t (*gauge_read)(const uint8_t* data, int64_t bytes);
 };
 
 // By level, null where this build does not have it.

@@ -14,7 +14,9 @@
 
 using Rng = std::mt19937_64;
 
-inline int64_t pick(Rng& rng, int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(rng); }
+inline int64_t pick(Rng& rng, int64_t low, int64_t high) {
+  return std::uniform_int_distribution<int64_t>(low, high)(rng);
+}
 
 template <typename T>
 T one_of(Rng& rng, std::initializer_list<T> of) {
@@ -33,7 +35,7 @@ inline std::vector<float> normal(Rng& rng, int64_t count, float scale = 1) {
   std::exit(1);
 }
 
-// Calls check(kernels, rng) for every level that runs here, `rounds` times each. The arguments of main: [seed] [rounds].
+// Calls check(kernels, rng) for every level that runs here, `rounds` times each. Arguments of main: [seed] [rounds].
 template <typename Check>
 int fuzz_levels(int argc, char** argv, int64_t rounds, Check check) {
   const uint64_t seed = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1;

@@ -11,90 +11,10 @@
 #include <random>
 #include <vector>
 
+#include "fuzz_prefill_codes.h"
 #include "levels.h"
 
 namespace {
-
-using namespace windowtax;
-
-std::mt19937_64 random_bits;
-
-int64_t between(int64_t least, int64_t most) {
-  return least + static_cast<int64_t>(random_bits() % static_cast<uint64_t>(most - least + 1));
-}
-bool one_in(int64_t n) { return between(1, n) == 1; }
-float normal() { return static_cast<float>(std::normal_distribution<double>()(random_bits)); }
-template <typename T>
-T any_of(std::initializer_list<T> choices) {
-  return choices.begin()[between(0, static_cast<int64_t>(choices.size()) - 1)];
-}
-
-uint16_t bf16_bits(float x) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, 4);
-  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-float float_of(uint32_t bits) {
-  float x;
-  std::memcpy(&x, &bits, 4);
-  return x;
-}
-float bf16_value(uint16_t code) { return float_of(static_cast<uint32_t>(code) << 16); }
-float rounded(float x) { return bf16_value(bf16_bits(x)); }
-
-double code_value(Element element, uint32_t code) {
-  switch (element) {
-    case Element::f32:
-      return float_of(code);
-    case Element::bf16:
-      return bf16_value(static_cast<uint16_t>(code));
-    case Element::i8:
-      return static_cast<int8_t>(code);
-    default: {
-      const int mantissa_bits = element == Element::f16 ? 10 : 3, exponent_bits = element == Element::f16 ? 5 : 4;
-      const int mantissa = static_cast<int>(code) & ((1 << mantissa_bits) - 1);
-      const int exponent = static_cast<int>(code) >> mantissa_bits & ((1 << exponent_bits) - 1);
-      const int bias = (1 << (exponent_bits - 1)) - 1;
-      const double size = exponent ? std::ldexp(mantissa + (1 << mantissa_bits), exponent - bias - mantissa_bits)
-                                   : std::ldexp(mantissa, 1 - bias - mantissa_bits);
-      return code >> (mantissa_bits + exponent_bits) & 1 ? -size : size;
-    }
-  }
-}
-
-// A code whose value is about normal times size.
-uint32_t random_code(Element element, float size) {
-  const float x = normal() * size;
-  uint32_t bits;
-  std::memcpy(&bits, &x, 4);
-  switch (element) {
-    case Element::f32:
-      return bits;
-    case Element::bf16:
-      return bf16_bits(x);
-    case Element::i8:
-      return static_cast<uint8_t>(between(-127, 127));
-    default: {  // any code with an exponent that is neither huge nor the one of NaN
-      const bool half = element == Element::f16;
-      const auto exponent = static_cast<uint32_t>(half ? between(0, 16) : between(0, 8));
-      return static_cast<uint32_t>(half ? between(0, 1) << 15 | between(0, 1023) : between(0, 1) << 7 | between(0, 7)) |
-             exponent << (half ? 10 : 3);
-    }
-  }
-}
-
-int64_t width_of(Element e) { return e == Element::f32 ? 1 : e == Element::f16 || e == Element::bf16 ? 2 : 4; }
-bool four_bits(Element e) { return e == Element::i4 || e == Element::i4_channel; }
-
-// The index of a number in a head of a block, as kernels.h arranges it.
-int64_t key_index(Element e, int64_t dim, int64_t token, int64_t d) {
-  const int64_t w = width_of(e);
-  return ((token / 16 * (dim / w) + d / w) * 16 + token % 16) * w + d % w;
-}
-int64_t value_index(Element e, int64_t dim, int64_t token, int64_t c) {
-  const int64_t w = width_of(e);
-  return (token / w * dim + c) * w + token % w;
-}
 
 // One plane of keys or values of a part with what belongs to it, and what it holds as numbers.
 struct Numbers {
@@ -134,9 +54,12 @@ void fill(Numbers& n, bool keys, int64_t head, const std::vector<int32_t>& ids, 
   for (int64_t token = begin; token < end; ++token) {
     const int64_t block = ids[static_cast<size_t>(token / 32)], slot = block * n.heads + head, t = token % 32;
     float scale = 1.0f;
-    if (n.element == Element::i8 || n.element == Element::i4) {
-      scale = size * static_cast<float>(between(50, 150)) / (n.element == Element::i8 ? 7400.0f : 460.0f);
+    if (n.element == Element::i8) {
+      scale = size * static_cast<float>(between(50, 150)) / 7400.0f;
       put(n.scales, (slot * 32 + t) * 4, scale);
+    } else if (n.element == Element::i4) {  // in half precision: scales about 1/8, middles of either sign about 1/4
+      put(n.scales, (slot * 64 + t) * 2, static_cast<uint16_t>(0x3000 + between(0, 255)));
+      put(n.scales, (slot * 64 + 32 + t) * 2, static_cast<uint16_t>(between(0, 1) << 15 | (0x3000 + between(0, 1023))));
     }
     if (four_bits(n.element)) continue;
     for (int64_t d = 0; d < n.dim; ++d) {
@@ -149,42 +72,37 @@ void fill(Numbers& n, bool keys, int64_t head, const std::vector<int32_t>& ids, 
   }
 }
 
-// 4-bit codes: any bits; their order is the codecs' own, so the codecs read them back. The block of the last token of
-// i4_channel keys stands in the tail, in bf16, unless it is full.
-void fill_nibbles(PartData& p, const Kernels& codecs, Numbers& n, bool keys, int64_t head, int64_t begin, int64_t end,
-                  float size) {
+// 4-bit codes: any bits; their order is the codecs' own, so the codecs read them back.
+void fill_nibbles(PartData& p, const Kernels& codecs, Numbers& n, bool keys, int64_t head, int64_t begin, int64_t end) {
   for (uint8_t& code : n.codes) code = static_cast<uint8_t>(between(0, 255));
-  const bool channel = n.element == Element::i4_channel;
-  if (channel) {
-    const uint16_t least_code = 0xb800;  // -0.5 in half precision
-    for (int64_t block = 0; block < n.blocks; ++block) {
-      for (int64_t d = 0; d < n.dim; ++d) {
-        const int64_t at = ((block * n.heads + head) * 2 * n.dim + d) * 2;
-        put(n.scales, at, static_cast<uint16_t>(0x2c00 + between(0, 255)));  // about 1/16
-        put(n.scales, at + n.dim * 2, least_code);
-      }
+  for (int64_t at = 0; keys && at < n.blocks * n.heads * 2 * n.dim; at += 2 * n.dim) {
+    for (int64_t d = 0; d < n.dim; ++d) {
+      put(n.scales, (at + d) * 2, static_cast<uint16_t>(0x2c00 + between(0, 255)));  // about 1/16
+      put(n.scales, (at + n.dim + d) * 2, static_cast<uint16_t>(0xb800));            // -0.5
     }
   }
   std::vector<float> block(static_cast<size_t>(32 * n.dim));
-  for (int64_t i = begin / 32; i * 32 < end; ++i) {
-    const auto at = static_cast<size_t>(i);
-    keys ? codecs.read_keys(p.view, p.ids[at], channel ? p.scale_ids[at] : 0, head, block.data())
-         : codecs.read_values(p.view, p.ids[at], head, block.data());
-    for (int64_t token = std::max(begin, i * 32); token < std::min(end, i * 32 + 32); ++token) {
-      for (int64_t d = 0; d < n.dim; ++d) {
-        n.values[static_cast<size_t>(token * n.dim + d)] = block[static_cast<size_t>(token % 32 * n.dim + d)];
-      }
+  for (int64_t token = begin; token < end; ++token) {
+    const auto at = static_cast<size_t>(token / 32);
+    if (token == begin || token % 32 == 0) {
+      keys ? codecs.read_keys(p.view, p.ids[at], p.scale_ids[at], head, block.data())
+           : codecs.read_values(p.view, p.ids[at], head, block.data());
     }
+    std::copy_n(block.begin() + token % 32 * n.dim, n.dim, n.values.begin() + token * n.dim);
   }
-  if (!channel) return;
-  n.tail.assign(static_cast<size_t>(n.heads * 64 * n.dim), 0xff);
-  p.part.channels = {p.scale_ids.data(), n.tail.data(), -1};
-  if (end % 32 == 0) return;
-  p.part.channels.tail_block = end / 32;
-  for (int64_t token = end / 32 * 32; token < end; ++token) {
+}
+
+// i4_channel: the blocks from `tail_block` on are read from the tail, in bf16.
+void fill_tail(PartData& p, int64_t head, int64_t end, int64_t tail_block, float size) {
+  Numbers& n = p.k;
+  const int64_t blocks = (end + 31) / 32 - tail_block, numbers = 32 * n.dim;
+  n.tail.assign(static_cast<size_t>(blocks * n.heads * numbers * 2), 0xff);
+  p.part.channels = {p.scale_ids.data(), n.tail.data(), tail_block};
+  for (int64_t token = tail_block * 32; token < end; ++token) {
     for (int64_t d = 0; d < n.dim; ++d) {
       const uint16_t code = bf16_bits(normal() * size);
-      put(n.tail, (head * 32 * n.dim + key_index(Element::bf16, n.dim, token % 32, d)) * 2, code);
+      const int64_t slot = (token / 32 - tail_block) * n.heads + head;
+      put(n.tail, (slot * numbers + key_index(Element::bf16, n.dim, token % 32, d)) * 2, code);
       n.values[static_cast<size_t>(token * n.dim + d)] = bf16_value(code);
     }
   }
@@ -199,7 +117,7 @@ struct Shape {
 
 Shape random_shape(const Kernels& kernels) {
   Shape s;
-  s.k_element = static_cast<Element>(between(0, 6));
+  s.k_element = any_of({Element::f32, Element::f16, Element::bf16, Element::f8, Element::i8, Element::i4_channel});
   s.v_element = static_cast<Element>(between(0, 5));
   if (one_in(3)) s.v_element = s.k_element == Element::i4_channel ? Element::i4 : s.k_element;
   const auto dim = [](Element e) {
@@ -231,6 +149,7 @@ PartData random_part(const Shape& s, const Kernels& codecs, bool sink_part) {
   } else {
     part.window = one_in(3) ? between(1, 200) : 0;
     part.chunk = !part.window && one_in(5) ? between(1, 150) : 0;
+    part.earlier = one_in(4);
     part.low = one_in(3) ? between(0, s.start) : 0;
     part.high = one_in(4) ? between(0, end) : between(end, end + 50);
     const int64_t least = std::max(part.low, part.window ? s.start - part.window + 1 : 0) / 32;
@@ -252,15 +171,18 @@ PartData random_part(const Shape& s, const Kernels& codecs, bool sink_part) {
   p.view = {s.k_element, s.v_element, s.kv_heads, s.k_dim, s.v_dim, plane(p.k.codes), plane(p.v.codes),
             plane(p.k.scales), plane(p.v.scales)};
   if (four_bits(s.k_element)) {
-    fill_nibbles(p, codecs, p.k, true, s.head, begin, written, s.size / std::sqrt(static_cast<float>(s.k_dim)));
+    fill_nibbles(p, codecs, p.k, true, s.head, begin, written);
+    part.channels = {p.scale_ids.data(), nullptr, -1};
+    const int64_t tail_block = between(begin / 32, (written + 31) / 32);
+    if (one_in(2)) fill_tail(p, s.head, written, tail_block, s.size / std::sqrt(static_cast<float>(s.k_dim)));
   }
-  if (four_bits(s.v_element)) fill_nibbles(p, codecs, p.v, false, s.head, begin, written, 1.0f);
+  if (four_bits(s.v_element)) fill_nibbles(p, codecs, p.v, false, s.head, begin, written);
   return p;
 }
 
 bool sees(const TilePart& part, int64_t p, int64_t position) {
   const int64_t low = std::max({part.low, part.window ? p - part.window + 1 : 0, part.chunk ? p - p % part.chunk : 0});
-  return position >= low && position < std::min(part.high, p + 1);
+  return position >= low && position < std::min(part.high, part.earlier ? p - p % 32 : p + 1);
 }
 
 // What errors are to be judged against: the sum of p |v|, and the greatest sum of |q k|, in whose units scores round.

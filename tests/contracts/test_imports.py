@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"base", "spec", "ops"},
     "nn": {"base", "spec", "ops", "store"},
     "engine": {"base", "spec", "catalog", "price", "cache", "schedule", "plan", "ops", "store", "nn", "texts", "hub"},
-    "server": {"base", "spec", "catalog", "price", "plan", "schedule", "engine", "hub"},
+    "server": {"base", "spec", "catalog", "price", "plan", "schedule", "engine", "texts", "hub"},
     "cli": {"server", "base", "spec", "catalog", "price", "cache", "schedule", "plan", "engine", "texts", "hub"},
 }
 TORCH_ROOMS = {"ops", "store", "nn", "engine", "server"}

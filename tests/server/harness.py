@@ -11,14 +11,14 @@ from typing import Any
 
 import httpx
 import uvicorn
-from tests.engine.harness import make_engine
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from windowtax.catalog.hardware_catalog import hardware as catalog_hardware
+from windowtax.cache.shared import SharedCache
 from windowtax.engine.engine import Engine
 from windowtax.engine.load import LoadedModel, load_model
 from windowtax.engine.service import EngineService, ServiceLimits
+from windowtax.schedule.scheduler import SchedulerConfig
 from windowtax.server.app import make_app
 from windowtax.server.biller import Biller
 from windowtax.server.keys import Keyring, make_keyring
@@ -26,11 +26,11 @@ from windowtax.server.ledger import Ledger
 from windowtax.server.metrics import Metrics
 from windowtax.server.served import Served
 from windowtax.server.settings import Settings
-from windowtax.spec.hardware import Hardware
+from windowtax.spec.dtypes import cache_dtype
 
 CHATML = (
     "{% if tools %}<|im_start|>system\n# Tools\n{% for tool in tools %}{{ tool | tojson }}\n{% endfor %}"
-    "answer in <tool_call>{\"name\": ..., \"arguments\": ...}</tool_call><|im_end|>\n{% endif %}"
+    'answer in <tool_call>{"name": ..., "arguments": ...}</tool_call><|im_end|>\n{% endif %}'
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
@@ -110,11 +110,6 @@ def until(condition: Any, seconds: float = 30.0) -> None:
         time.sleep(0.01)
 
 
-def hardware() -> Hardware:
-    """A machine of the catalog, so that no test measures this one."""
-    return catalog_hardware("cpu-generic")
-
-
 @contextmanager
 def serving(
     model: LoadedModel,
@@ -128,14 +123,19 @@ def serving(
     step_tokens: int = 64,
 ) -> Iterator[Running]:
     """A server on a free port."""
-    engine = make_engine(model, window, windows=windows, step_tokens=step_tokens, block_size=16)
+    layout = model.spec.layout(cache_dtype("fp32"), 16)
+    blocks = [windows * count for count in layout.peak_blocks(window, step_tokens)]
+    config = SchedulerConfig(max_step_tokens=step_tokens, share_prefill=True)
+    engine = Engine(model, SharedCache(layout, blocks), config, window)
     settings = settings or Settings(names=("tiny",), usd_per_hour=0.36)
     service = EngineService(engine, limits or ServiceLimits())
     served = Served(
-        service, settings, hardware(), Metrics(service, settings.names[0]),
+        service,
+        settings,
+        Metrics(service, settings.names[0]),
         Biller(service.tally, settings.price_list, settings.usd_per_hour),
         Ledger(ledger) if ledger else None,
-    )  # fmt: skip
+    )
     app = make_app(served, keyring or make_keyring())
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="on"))
     thread = threading.Thread(target=server.run, daemon=True)

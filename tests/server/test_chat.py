@@ -24,7 +24,11 @@ def test_whole(client: openai.OpenAI) -> None:
 def test_stream(client: openai.OpenAI) -> None:
     chunks = list(
         client.chat.completions.create(
-            model="tiny", messages=HELLO, max_tokens=12, temperature=0, stream=True,
+            model="tiny",
+            messages=HELLO,
+            max_tokens=12,
+            temperature=0,
+            stream=True,
             stream_options={"include_usage": True},
         )  # fmt: skip
     )

@@ -6,4 +6,5 @@ NB_MODULE(_native, module) {
   windowtax::bind_levels(module);
   windowtax::bind_weights(module);
   windowtax::bind_program(module);
+  windowtax::bind_gauge(module);
 }

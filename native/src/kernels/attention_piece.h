@@ -1,5 +1,5 @@
-// Decode attention goes through a run in pieces of a few blocks: scores of the piece's tokens, their softmax against the
-// piece's own maximum, the weighted sum of its values. Each step takes the elements of its own side only.
+// Decode attention goes through a run in pieces of a few blocks: scores of the piece's tokens, their softmax against
+// the piece's own maximum, the weighted sum of its values. Each step takes the elements of its own side only.
 
 #pragma once
 
@@ -19,7 +19,7 @@ struct Piece {
   const uint8_t* k_scale[kPieceBlocks];
   const uint8_t* v[kPieceBlocks];
   const uint8_t* v_scale[kPieceBlocks];
-  // What to fetch while this block is read: the same of the piece behind (or once more this one's, where there is none).
+  // What to fetch while this block is read: the same of the piece behind (or this one's again, where there is none).
   // Pool ids are random, so that the hardware does not foresee them.
   const uint8_t* next_k[kPieceBlocks];
   const uint8_t* next_k_scale[kPieceBlocks];
@@ -31,8 +31,8 @@ struct Piece {
   bool partial() const { return begin > 0 || end < tokens(); }
 };
 
-// Asks for cache lines ahead of their use, into the L2 cache. They must be spread over the work: a burst of more than the
-// core has fill buffers stops it.
+// Asks for cache lines ahead of their use, into the L2 cache. They must be spread over the work: a burst of more than
+// the core has fill buffers stops it.
 inline void fetch(const uint8_t* from, int64_t bytes) {
   for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, 0, 1);
 }

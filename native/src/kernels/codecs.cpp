@@ -27,8 +27,14 @@ struct Scale {
 
 // Scale and middle are rounded before codes are chosen, so that codes make up for their rounding.
 Scale range_of(const float* x, int64_t dim) {
-  float low = x[0], high = x[0];
-  for (int64_t i = 1; i < dim; ++i) {
+  Floats lows = all_lanes(x[0]), highs = lows;
+  for (int64_t i = 0; i + kLanes <= dim; i += kLanes) {
+    const Floats some = load_floats(x + i);
+    lows = some < lows ? some : lows;
+    highs = greater_lanes(some, highs);
+  }
+  float low = -greatest_of_lanes(-lows), high = greatest_of_lanes(highs);
+  for (int64_t i = dim / kLanes * kLanes; i < dim; ++i) {
     low = x[i] < low ? x[i] : low;
     high = x[i] > high ? x[i] : high;
   }

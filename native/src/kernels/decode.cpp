@@ -67,7 +67,8 @@ void copy_clean(const uint8_t* from, int64_t dim, int64_t begin, int64_t end, ui
   }
 }
 
-const uint8_t* clean_values(Element element, const uint8_t* from, int64_t dim, int64_t begin, int64_t end, uint8_t* to) {
+const uint8_t* clean_values(Element element, const uint8_t* from, int64_t dim, int64_t begin, int64_t end,
+                            uint8_t* to) {
   if (has_token_scale(element)) return from;  // codes are finite whatever their bits
   choose(element, [&](auto chosen) {
     constexpr Element E = decltype(chosen)::value;
@@ -119,7 +120,8 @@ void look_ahead(const Piece& next, Piece& piece) {
 void clean_piece(const KvView& view, const Work& work, Piece& piece) {
   const int64_t last = piece.blocks - 1, left = piece.end - last * kBlockTokens;
   if (piece.begin > 0) {
-    piece.v[0] = clean_values(view.v_element, piece.v[0], view.v_dim, piece.begin, last ? kBlockTokens : left, work.clean);
+    const int64_t end = last ? kBlockTokens : left;
+    piece.v[0] = clean_values(view.v_element, piece.v[0], view.v_dim, piece.begin, end, work.clean);
   }
   if (left < kBlockTokens && (last > 0 || piece.begin == 0)) {
     piece.v[last] = clean_values(view.v_element, piece.v[last], view.v_dim, 0, left,

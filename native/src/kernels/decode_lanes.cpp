@@ -107,8 +107,8 @@ void weigh_heads(const Piece& piece, int64_t dim, int64_t group, const float* we
   }
   if constexpr (N > 1) {
     if (g < group) {
-      weigh_heads<E, N - 1, kFetch && N == kHeads>(piece, dim, group - g, weights + g * kRowTokens, old_factor + g, new_factor + g,
-                            o + g * dim);
+      weigh_heads<E, N - 1, kFetch && N == kHeads>(piece, dim, group - g, weights + g * kRowTokens, old_factor + g,
+                                                   new_factor + g, o + g * dim);
     }
   }
 }

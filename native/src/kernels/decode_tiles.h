@@ -1,9 +1,9 @@
 // What decode attention through AMX tiles shares. A key or value block is the B tile as it lies in memory (4-bit and f8
 // blocks are unpacked first); the query heads of the group are rows of the A tile.
 //
-// A tile has 16 rows and a group seldom more than 8 heads, so every head takes two rows, a coarse and a fine part of its
-// numbers: bf16 + bf16 of the rest, or the high and the low byte of a 16-bit integer. That costs nothing and makes the
-// products about as exact as in float32.
+// A tile has 16 rows and a group seldom more than 8 heads, so every head takes two rows, a coarse and a fine part of
+// its numbers: bf16 + bf16 of the rest, or the high and the low byte of a 16-bit integer. That costs nothing and makes
+// the products about as exact as in float32.
 
 #pragma once
 
@@ -101,7 +101,8 @@ static inline void split_bf16(__m512 x, uint8_t* coarse, uint8_t* fine) {
 // 16 * (nibble - 8) of i4_channel's, whose nibbles have no sign.
 template <Element E>
 static inline void unpack_nibbles(const uint8_t* from, const uint8_t* next, int64_t bytes, uint8_t* to) {
-  const __m512i mask = _mm512_set1_epi8(int8_t(0xf0)), flip = _mm512_set1_epi8(E == Element::i4_channel ? int8_t(0x80) : 0);
+  const __m512i mask = _mm512_set1_epi8(int8_t(0xf0));
+  const __m512i flip = _mm512_set1_epi8(E == Element::i4_channel ? int8_t(0x80) : 0);
   constexpr int kAndXor = 0x6a;  // (a & b) ^ c
   for (int64_t i = 0; i < bytes; i += 64) {
     const __m512i x = _mm512_loadu_si512(from + i);

@@ -207,7 +207,7 @@ void score_piece(const Piece& piece, int64_t dim, const float* q, int64_t group,
 }  // namespace
 
 bool tiles_take_keys(Element element, int64_t dim) {
-  return is_tile_element(element) && dim % 16 == 0 && dim >= (is_integer(element) ? 64 : 32);
+  return is_tile_element(element) && is_for_keys(element) && dim % 16 == 0 && dim >= (is_integer(element) ? 64 : 32);
 }
 
 void ready_tiles(const KvView& view, const float* q, int64_t group, const Work& work) {
@@ -225,7 +225,8 @@ void ready_tiles(const KvView& view, const float* q, int64_t group, const Work& 
 void score_tiles(const KvView& view, const Piece& piece, const float* q, int64_t group, const Work& work) {
   const Tiles tiles = Tiles::at(work.tiles, view.k_dim, view.v_dim, group);
   choose_tiles(view.k_element, [&](auto chosen) {
-    score_piece<decltype(chosen)::value>(piece, view.k_dim, q, group, tiles, work.scores);
+    constexpr Element E = decltype(chosen)::value;
+    if constexpr (is_for_keys(E)) score_piece<E>(piece, view.k_dim, q, group, tiles, work.scores);
   });
 }
 

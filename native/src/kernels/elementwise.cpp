@@ -46,6 +46,48 @@ void rotate(float* x, const float* cos, const float* sin, int64_t half) {
   }
 }
 
+// Lane i takes that of lane i ^ distance.
+Floats exchanged(Floats x, int32_t distance) {
+  Ints from;
+  for (int32_t lane = 0; lane < kLanes; ++lane) from[lane] = lane ^ distance;
+#if defined(__clang__)
+  Floats found;
+  for (int32_t lane = 0; lane < kLanes; ++lane) found[lane] = x[from[lane]];
+  return found;
+#else
+  return __builtin_shuffle(x, from);
+#endif
+}
+
+// The steps of the transform whose partners lie in one vector.
+Floats hadamard_lanes(Floats x) {
+  for (int32_t distance = 1; distance < kLanes; distance *= 2) {
+    Floats sign;
+    for (int32_t lane = 0; lane < kLanes; ++lane) sign[lane] = lane & distance ? -1.0f : 1.0f;
+    x = x * sign + exchanged(x, distance);
+  }
+  return x;
+}
+
+void hadamard(float* x, int64_t count) {
+  const int64_t size = count & -count;
+  const float unit = 1.0f / std::sqrt(static_cast<float>(size));
+  for (const float* end = x + count; x < end; x += size) {
+    const bool lanes = size >= kLanes;
+    for (int64_t i = 0; lanes && i < size; i += kLanes) store_floats(x + i, hadamard_lanes(load_floats(x + i)));
+    for (int64_t distance = lanes ? kLanes : 1; distance < size; distance *= 2) {
+      for (int64_t i = 0; i < size; i += 2 * distance) {
+        for (int64_t j = i; j < i + distance; ++j) {
+          const float a = x[j], b = x[j + distance];
+          x[j] = a + b;
+          x[j + distance] = a - b;
+        }
+      }
+    }
+    for (int64_t i = 0; i < size; ++i) x[i] *= unit;
+  }
+}
+
 void add(const float* x, int64_t count, float* out) {
   for (int64_t i = 0; i < count; ++i) out[i] += x[i];
 }
@@ -66,6 +108,7 @@ void add_elementwise(Kernels& table) {
   table.rms_norm = rms_norm;
   table.gated = gated;
   table.rotate = rotate;
+  table.hadamard = hadamard;
   table.add = add;
   table.scale = scale;
   table.softcap = softcap;

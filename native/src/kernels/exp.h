@@ -6,7 +6,8 @@
 
 WINDOWTAX_BEGIN_LEVEL
 
-// exp(x), relative error below 2e-7 where the result is normal; exactly 0 from x = -150 down (so for -infinity), infinity from 89 up.
+// exp(x), relative error below 2e-7 where the result is normal; exactly 0 from x = -150 down (so for -infinity),
+// infinity from 89 up.
 // 2^n * p(r) with r = x - n ln 2 in +-ln(2)/2; the polynomial is that of Cephes' expf (Moshier 1989).
 static inline Floats exp_lanes(Floats x) {
   x = x < -150.0f ? all_lanes(-150.0f) : x;

@@ -1,5 +1,5 @@
-// Vectors of the level's own width, in the compiler's vector types, so that one source serves every level: 16 floats with
-// AVX-512, 8 with AVX2, 4 otherwise (SSE2, NEON). Loads and stores need no alignment.
+// Vectors of the level's own width, in the compiler's vector types, so that one source serves every level: 16 floats
+// with AVX-512, 8 with AVX2, 4 otherwise (SSE2, NEON). Loads and stores need no alignment.
 
 #pragma once
 

@@ -11,4 +11,5 @@ void add_codecs(Kernels& table);       // codecs.cpp: append, read_keys, read_va
 void add_decode(Kernels& table);       // decode.cpp: decode_scratch, attend_run
 void add_top_blocks(Kernels& table);   // top_blocks.cpp: score_blocks, select_top
 void add_prefill(Kernels& table);      // prefill.cpp: tile_tokens, tile_scratch, attend_tile
+void add_gauge(Kernels& table);        // gauge.cpp: gauge_multiply, gauge_read
 WINDOWTAX_END_LEVEL

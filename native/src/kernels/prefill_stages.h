@@ -3,10 +3,10 @@
 //
 // Tile work goes in strips: two row tiles by one column tile, over all steps of the inner dimension, in two of the sum
 // registers, strips taking them in turn. A strip's sums are stored within the next strip, because a store right behind
-// its products waits for them and holds up what follows (measured: 185 cycles instead of 139 for eight products and four
-// stores). Rows are weighed after every step, so that tiles and vectors overlap (measured: 660 cycles per 32 x 32 unit of
-// 64-wide heads, 880 one stage after the other, against 288 for the products alone; without the tile loads it would be
-// 314, so loads from the second-level cache are what limits it).
+// its products waits for them and holds up what follows (measured: 185 cycles instead of 139 for eight products and
+// four stores). Rows are weighed after every step, so that tiles and vectors overlap (measured: 660 cycles per 32 x 32
+// unit of 64-wide heads, 880 one stage after the other, 288 for the products alone; without the tile loads 314, so
+// loads of keys and values from the second-level cache, and their mixing with stores, are what limits it).
 
 #pragma once
 

@@ -18,6 +18,7 @@ static Kernels make_table() {
   WINDOWTAX_LEVEL::add_decode(table);
   WINDOWTAX_LEVEL::add_top_blocks(table);
   WINDOWTAX_LEVEL::add_prefill(table);
+  WINDOWTAX_LEVEL::add_gauge(table);
   return table;
 }
 

@@ -12,8 +12,8 @@ constexpr int64_t kAhead = 12;        // blocks that are fetched ahead; their id
 constexpr int64_t kBlocksAtOnce = 32;
 constexpr int64_t kCandidates = 4096;  // scores among which the choice is made on the stack
 
-// A query split for the bound: max(q min, q max) = positive part * max + negative part * min. Per head 4 rows of `pairs`
-// numbers: positive even channels, positive odd, negative even, negative odd; zero beyond k_dim.
+// A query split for the bound: max(q min, q max) = positive part * max + negative part * min. Per head 4 rows of
+// `pairs` numbers: positive even channels, positive odd, negative even, negative odd; zero beyond k_dim.
 struct Split {
   const float* rows;
   int64_t pairs;  // k_dim / 2, rounded up to whole vectors

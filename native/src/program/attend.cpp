@@ -33,7 +33,7 @@ void Partials::reset(int64_t index) {
   std::fill(state.l, state.l + group_ + group_ * v_dim_, 0.0f);
 }
 
-void merge(const Attention& attention, Partials& partials, const Shares& shares, float* out) {
+void merge(const Kernels& kernels, const Attention& attention, Partials& partials, const Shares& shares, float* out) {
   const int64_t group = attention.group(), v_dim = attention.v_dim;
   for (int64_t g = 0; g < group; ++g, out += v_dim) {
     const bool sinks = !attention.sink_logits.empty();
@@ -51,6 +51,7 @@ void merge(const Attention& attention, Partials& partials, const Shares& shares,
     }
     const float inverse = total > 0.0f ? 1.0f / total : 0.0f;
     for (int64_t d = 0; d < v_dim; ++d) out[d] *= inverse;
+    attention.turn_values(kernels, 1, out);
   }
 }
 
@@ -161,13 +162,16 @@ void Attend::run_tile(const Context& context, const TileItem& item, Worker& work
                   out_.columns()};
   void* scratch = worker.kernel.get(context.kernels.tile_scratch(group, attention_.k_dim, attention_.v_dim));
   context.kernels.attend_tile(tile, scratch);
+  for (int64_t t = 0; t < item.tokens; ++t) {
+    attention_.turn_values(context.kernels, group, tile.out + t * tile.out_stride);
+  }
 }
 
 TilePart Attend::tile_part(const KvPart& part, const TileItem& item, int64_t low, int64_t high) const {
-  const Run run = attention_.run(part, *item.sequence, low, high, low / kBlockTokens);
-  return {&part.view,      run.ids,         low / kBlockTokens * kBlockTokens,
-          run.count,       part.skip_first, part.keep_first,
-          part.windowed ? attention_.window : 0, attention_.chunk, run.channels, false};
+  const Run run = attention_.run(part, *item.sequence, low, high, std::max(low, item.sequence->start) / kBlockTokens);
+  const int64_t first = low / kBlockTokens * kBlockTokens, window = part.windowed ? attention_.window : 0;
+  return {&part.view,      run.ids, first,           run.count,    part.skip_first,
+          part.keep_first, window,  attention_.chunk, run.channels, false};
 }
 
 void Attend::run_split(const Context& context, const RunItem& item, Worker& worker) {
@@ -182,12 +186,12 @@ void Attend::run_split(const Context& context, const RunItem& item, Worker& work
 
 int64_t Merge::prepare(const Context&) { return ceil_div(static_cast<int64_t>(attend_.shares_.size()), kMergeRows); }
 
-void Merge::run(const Context&, int64_t chunk, Worker&) {
+void Merge::run(const Context& context, int64_t chunk, Worker&) {
   const int64_t end = std::min(static_cast<int64_t>(attend_.shares_.size()), (chunk + 1) * kMergeRows);
   for (int64_t i = chunk * kMergeRows; i < end; ++i) {
     const Shares& shares = attend_.shares_[i];
     const Attention& attention = attend_.attention_;
-    merge(attention, attend_.partials_, shares,
+    merge(context.kernels, attention, attend_.partials_, shares,
           attend_.out_.row(shares.row) + shares.head * attention.group() * attention.v_dim);
   }
 }

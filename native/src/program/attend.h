@@ -29,7 +29,7 @@ struct Shares {
 };
 
 // out of the merged partial results of one query and KV head.
-void merge(const Attention& attention, Partials& partials, const Shares& shares, float* out);
+void merge(const Kernels& kernels, const Attention& attention, Partials& partials, const Shares& shares, float* out);
 
 class Attend : public Operation {
  public:

@@ -45,6 +45,14 @@ struct Attention {
 
   int64_t group() const { return query_heads / kv_heads; }
 
+  // Values in i4 are kept turned by a Hadamard matrix, which spreads numbers that stand out over all channels; sums of them
+  // are turned back.
+  bool turns_values() const { return !parts.empty() && parts.front().view.v_element == Element::i4; }
+  // Turns `heads` heads of values, there or back.
+  void turn_values(const Kernels& kernels, int64_t heads, float* values) const {
+    for (int64_t head = 0; turns_values() && head < heads; ++head) kernels.hadamard(values + head * v_dim, v_dim);
+  }
+
   // The positions of a part that a query at `position` reads: [first, second).
   std::pair<int64_t, int64_t> visible(const KvPart& part, int64_t position) const {
     int64_t low = part.skip_first;

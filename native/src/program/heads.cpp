@@ -53,6 +53,8 @@ void Heads::dress(const Context& context, int64_t row) {
   float* q = qkv_.row(row);
   turn(context, q, attention_.query_heads, dressing_.q_norm, row);
   turn(context, q + attention_.query_heads * attention_.k_dim, attention_.kv_heads, dressing_.k_norm, row);
+  attention_.turn_values(context.kernels, attention_.kv_heads,
+                         q + (attention_.query_heads + attention_.kv_heads) * attention_.k_dim);
   context.kernels.scale(attention_.scale, attention_.query_heads * attention_.k_dim, q);
 }
 

@@ -9,6 +9,8 @@ namespace {
 
 constexpr int64_t kManyRowsPanels = 8;   // 128 columns: weights, rows and product of a chunk stay in the L2 cache
 constexpr int64_t kChunksPerThread = 4;  // enough that a thread which was held up leaves its work to the others
+constexpr int64_t kTileRows = 32;         // two tiles of AMX
+constexpr int64_t kLeastBlockRows = 64;
 constexpr int64_t kLeastBytes = 16384;   // a chunk's weights when rows are few: less would be all claiming
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -19,9 +21,11 @@ Ready::~Ready() { std::free(shared_); }
 
 int64_t Ready::prepare(const Context& context) {
   const int64_t rows = x_.rows(context.step);
+  const int64_t share = ceil_div(ceil_div(rows, 2 * context.num_threads), kTileRows) * kTileRows;
+  block_rows_ = std::clamp(share, kLeastBlockRows, kBlockRows);
   if (rows <= kFewRows) return 0;
-  block_bytes_ = (context.kernels.ready_bytes(format_, kBlockRows, x_.columns()) + 63) / 64 * 64;
-  const int64_t blocks = ceil_div(rows, kBlockRows);
+  block_bytes_ = (context.kernels.ready_bytes(format_, block_rows_, x_.columns()) + 63) / 64 * 64;
+  const int64_t blocks = ceil_div(rows, block_rows_);
   if (blocks * block_bytes_ > shared_bytes_) {
     std::free(shared_);
     shared_bytes_ = blocks * block_bytes_;
@@ -31,12 +35,12 @@ int64_t Ready::prepare(const Context& context) {
 }
 
 void Ready::run(const Context& context, int64_t chunk, Worker& worker) {
-  const int64_t first = chunk * kBlockRows;
-  make(context, first, std::min(kBlockRows, x_.rows(context.step) - first), shared_ + chunk * block_bytes_, worker);
+  const int64_t first = chunk * block_rows_;
+  make(context, first, std::min(block_rows_, x_.rows(context.step) - first), shared_ + chunk * block_bytes_, worker);
 }
 
 const void* Ready::rows(const Context& context, int64_t first, int64_t count, Worker& worker) {
-  if (x_.rows(context.step) > kFewRows) return shared_ + first / kBlockRows * block_bytes_;
+  if (x_.rows(context.step) > kFewRows) return shared_ + first / block_rows_ * block_bytes_;
   void* ready = worker.ready.get(context.kernels.ready_bytes(format_, count, x_.columns()));
   if (worker.ready_owner != this) {
     make(context, first, count, ready, worker);
@@ -62,7 +66,7 @@ int64_t Linear::prepare(const Context& context) {
   out_.fit(context.step);
   const int64_t rows = ready_.x().rows(context.step), panels = matrix_.panels();
   if (rows == 0) return 0;
-  row_blocks_ = ceil_div(rows, Ready::kBlockRows);
+  row_blocks_ = ceil_div(rows, ready_.block_rows());
   if (rows <= Ready::kFewRows) {
     const int64_t panel_bytes = matrix_.units() * unit_bytes(matrix_.format);
     const int64_t least = ceil_div(kLeastBytes, panel_bytes);
@@ -78,8 +82,8 @@ void Linear::run(const Context& context, int64_t chunk, Worker& worker) {
   // Chunks that follow each other share their weights, so that these come from memory once.
   const int64_t first_panel = chunk / row_blocks_ * panels_;
   const int64_t last_panel = std::min(matrix_.panels(), first_panel + panels_);
-  const int64_t first_row = chunk % row_blocks_ * Ready::kBlockRows;
-  const int64_t rows = std::min(Ready::kBlockRows, ready_.x().rows(context.step) - first_row);
+  const int64_t first_row = chunk % row_blocks_ * ready_.block_rows();
+  const int64_t rows = std::min(ready_.block_rows(), ready_.x().rows(context.step) - first_row);
   const void* ready = ready_.rows(context, first_row, rows, worker);
   const int64_t columns = (last_panel - first_panel) * kPanelRows;
   float* product = static_cast<float*>(worker.tile.get(rows * columns * static_cast<int64_t>(sizeof(float))));

@@ -26,12 +26,14 @@ class Ready : public Operation {
   int64_t prepare(const Context& context) override;
   void run(const Context& context, int64_t chunk, Worker& worker) override;
 
-  // Rows that are made ready together.
+  // The most rows that are made ready together.
   static constexpr int64_t kBlockRows = 256;
   // Up to so many rows each thread makes its own copy: cheaper than to wait for each other.
   static constexpr int64_t kFewRows = 16;
 
   Buffer& x() { return x_; }
+  // Rows of a block in this step: as many blocks as keep all threads busy, but none too small to multiply well.
+  int64_t block_rows() const { return block_rows_; }
   // Rows first ... first + count - 1 (one block), ready: the shared copy, or the worker's own where there are few rows.
   const void* rows(const Context& context, int64_t first, int64_t count, Worker& worker);
 
@@ -45,6 +47,7 @@ class Ready : public Operation {
   uint8_t* shared_ = nullptr;
   int64_t shared_bytes_ = 0;
   int64_t block_bytes_ = 0;
+  int64_t block_rows_ = kBlockRows;
 };
 
 // out = Ready rows times the matrix, plus bias, ended as asked.

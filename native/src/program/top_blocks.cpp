@@ -64,8 +64,8 @@ void TopBlocks::read(const Context& context, int64_t reading, Worker& worker) {
   read_range(context, query, chosen_of(reading / splits_), first, count, partials_.at(reading), worker);
 }
 
-void TopBlocks::merge_splits(int64_t query) {
-  merge(attention_, partials_, {queries_[query].row, queries_[query].head, query * splits_, splits_},
+void TopBlocks::merge_splits(const Context& context, int64_t query) {
+  merge(context.kernels, attention_, partials_, {queries_[query].row, queries_[query].head, query * splits_, splits_},
         out_of(queries_[query]));
 }
 
@@ -82,7 +82,7 @@ void TopBlocks::do_all(const Context& context, int64_t index, Worker& worker) {
   alone.fit(1, group, attention_.v_dim);
   alone.reset(0);
   read_range(context, query, chosen, 0, query.chosen, alone.at(0), worker);
-  merge(attention_, alone, {query.row, query.head, 0, 1}, out_of(query));
+  merge(context.kernels, attention_, alone, {query.row, query.head, 0, 1}, out_of(query));
 }
 
 void TopBlocks::score_range(const Context& context, const Query& query, int64_t first, int64_t count, float* scores,

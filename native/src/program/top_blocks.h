@@ -24,7 +24,7 @@ class TopBlocks {
   void score(const Context& context, int64_t scoring, Worker& worker);
   void choose(const Context& context, int64_t query);
   void read(const Context& context, int64_t reading, Worker& worker);
-  void merge_splits(int64_t query);
+  void merge_splits(const Context& context, int64_t query);
   void do_all(const Context& context, int64_t query, Worker& worker);
 
  private:
@@ -104,7 +104,7 @@ class TopFinish : public Operation {
   int64_t prepare(const Context&) override { return top_.num_queries(); }
   void run(const Context& context, int64_t chunk, Worker& worker) override {
     if (top_.few()) {
-      top_.merge_splits(chunk);
+      top_.merge_splits(context, chunk);
     } else {
       top_.do_all(context, chunk, worker);
     }

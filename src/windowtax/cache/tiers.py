@@ -25,7 +25,7 @@ class Kept(Protocol):
 
 
 def rank(block: Kept) -> tuple[float, ...]:
-    """Least recently used goes first; of blocks used together the one furthest from the start, as nothing follows it."""
+    """Least recently used goes first; of blocks used together the one furthest from the start: nothing follows it."""
     return block.last_used_s, -block.depth
 
 
@@ -93,7 +93,7 @@ class Speed:
 
 @dataclass(slots=True)
 class Speeds:
-    """prefill: tokens per second. tiers: bytes per second of loading, checks and copies included, all readers together."""
+    """prefill: tokens per second. tiers: bytes per second of loading by all readers, with checks and copies."""
 
     prefill: Speed = field(default_factory=Speed)
     tiers: dict[str, Speed] = field(default_factory=lambda: {HOST: Speed(), DISK: Speed()})
@@ -116,9 +116,13 @@ class Speeds:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A load that could be made. end: blocks of the chain that are on the device after it. num_tokens: it brings."""
+    """A load that could be made: blocks of a chain from depth `start` on. tiers: where each lies.
 
-    end: int
+    num_tokens: what it spares computing. bytes_by_tier: what it reads.
+    """
+
+    start: int
+    tiers: tuple[str, ...]
     num_tokens: int
     bytes_by_tier: Mapping[str, int]
 
@@ -130,10 +134,10 @@ def choose(offers: Iterable[Offer], speeds: Speeds) -> Offer | None:
     for offer in known:
         saved_s = speeds.saved_s(offer.num_tokens, offer.bytes_by_tier)
         if saved_s is None:
-            return max(known, key=lambda one: one.end)
+            return max(known, key=lambda one: one.num_tokens)
         if saved_s > best_s:
             best, best_s = offer, saved_s
-    if best is None:
+    if known and best is None:
         for speed in (*speeds.tiers.values(), speeds.prefill):
             speed.forget()
     return best

@@ -1,10 +1,12 @@
 """This machine as hardware: what `windowtax bench floor` measured here, kept as machine.json in the cache folder.
 
-Its rates are measured ones, so its efficiencies are 1: a time computed from them is a floor for this machine.
+Its rates are what the machine can do. Its efficiencies are what our own engine reaches of them, where that was measured
+too; else they are 1, and a time computed from them is a floor for this machine.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from math import log
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,10 +30,29 @@ _RENT_DATE = "2026-11-21"
 
 
 @dataclass(frozen=True, kw_only=True)
+class EngineRates:
+    """What our own engine reaches with the kernels of `level`.
+
+    weight_bytes_per_s: one token's products, by the bits of the weights ("bf16", "int4"). cache_bytes_per_s: decode
+    attention by cache dtype. product_flops_per_s, attention_flops_per_s: where many tokens are computed at once.
+    layer_overhead_s: per layer and step, whatever its size.
+    """
+
+    level: str
+    weight_bytes_per_s: dict[str, float]
+    cache_bytes_per_s: dict[str, float]
+    product_flops_per_s: float
+    attention_flops_per_s: float
+    layer_overhead_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class MachineRecord:
     """What was measured: read_bytes_per_s in B/s, peak_flops_per_s in FLOP/s by element type, measured_on as ISO date.
 
-    method: how, in a sentence that a report can show.
+    method: how, in a sentence that a report can show. read_curve: (bytes of the working set, threads, B/s).
+    peaks_by_level: operations/s in registers alone by instruction-set level and element type. Both are empty and engine
+    is None where there are no native kernels, and in records of before they were measured.
     """
 
     cpu: str
@@ -41,6 +62,16 @@ class MachineRecord:
     peak_flops_per_s: dict[str, float]
     measured_on: str
     method: str
+    read_curve: tuple[tuple[int, int, float], ...] = ()
+    peaks_by_level: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
+    engine: EngineRates | None = None
+
+    def read_rate(self, working_set_bytes: float) -> float:
+        """B/s at which all threads read so many bytes again and again: of the nearest size measured, by ratio."""
+        sizes = {size: rate for size, threads, rate in self.read_curve if threads == self.threads}
+        if not sizes:
+            return self.read_bytes_per_s
+        return sizes[min(sizes, key=lambda size: abs(log(size / max(working_set_bytes, 1))))]
 
 
 def save_machine(record: MachineRecord, folder: Path | None = None) -> Path:
@@ -67,12 +98,33 @@ def load_record(folder: Path | None = None) -> MachineRecord | None:
             peak_flops_per_s={name: float(rate) for name, rate in rates.items()},
             measured_on=config.take("measured_on", str),
             method=config.take("method", str),
+            read_curve=tuple((int(size), int(n), float(rate)) for size, n, rate in _rows(config, "read_curve")),
+            peaks_by_level=cast(dict[str, dict[str, float]], config.take("peaks_by_level", dict, {})),
+            engine=_engine(config.take_optional("engine", dict), str(path)),
         )
     except (ValueError, TypeError, BadInput) as error:
         raise BadInput(f"{path} cannot be read: {error}", hint) from error
     if record.read_bytes_per_s <= 0 or not record.peak_flops_per_s or min(record.peak_flops_per_s.values()) <= 0:
         raise BadInput(f"{path} holds no rates above zero.", hint)
     return record
+
+
+def _rows(config: StrictConfig, key: str) -> list[Any]:
+    return cast(list[Any], config.take(key, list, []))
+
+
+def _engine(found: dict[str, Any] | None, source: str) -> EngineRates | None:
+    if found is None:
+        return None
+    config = StrictConfig(found, f"{source}, engine")
+    return EngineRates(
+        level=config.take("level", str),
+        weight_bytes_per_s=cast(dict[str, float], config.take("weight_bytes_per_s", dict)),
+        cache_bytes_per_s=cast(dict[str, float], config.take("cache_bytes_per_s", dict)),
+        product_flops_per_s=config.take("product_flops_per_s", float),
+        attention_flops_per_s=config.take("attention_flops_per_s", float),
+        layer_overhead_s=config.take("layer_overhead_s", float),
+    )
 
 
 def load_machine(folder: Path | None = None) -> Hardware | None:
@@ -82,14 +134,15 @@ def load_machine(folder: Path | None = None) -> Hardware | None:
 
 
 def machine_hardware(record: MachineRecord) -> Hardware:
-    """A measured machine as hardware: rates measured, efficiencies 1, a rent that is assumed and says so."""
-    date = record.measured_on
+    """A measured machine as hardware: rates and efficiencies measured, a rent that is assumed and says so."""
+    date, engine = record.measured_on, record.engine
 
     def measured(value: float, unit: str, source: str) -> Sourced:
         return Sourced(value, unit, Basis.MEASURED, source, date)
 
     full = measured(1.0, "fraction", "the rate is itself a measured one, so times are floors")
     none = Sourced(0.0, "s", Basis.DERIVED, "floor: no overhead counted", date)
+    reached = _Reached(record)
     rent = record.threads * USD_PER_THREAD_HOUR + record.memory_bytes / GB * USD_PER_GB_HOUR
     return Hardware(
         name=THIS_MACHINE,
@@ -97,16 +150,48 @@ def machine_hardware(record: MachineRecord) -> Hardware:
         memory_bytes=measured(record.memory_bytes, "B", "operating system"),
         usable_memory=Sourced(0.9, "fraction", Basis.ASSUMED, "a tenth is left to the system", date),
         read_bytes_per_s=measured(record.read_bytes_per_s, "B/s", record.method),
-        bandwidth_efficiency=full,
-        widening_efficiency=full,
-        cache_efficiency=full,
+        bandwidth_efficiency=full if engine is None else reached.reading(engine.weight_bytes_per_s["bf16"]),
+        widening_efficiency=full if engine is None else reached.reading(engine.weight_bytes_per_s["int4"]),
+        cache_efficiency=full if engine is None else reached.reading(engine.cache_bytes_per_s["bf16"]),
         link_efficiency=full,
         peak_flops_per_s={
             name: measured(rate, "FLOP/s", record.method) for name, rate in record.peak_flops_per_s.items()
         },
-        compute_efficiency=dict.fromkeys(record.peak_flops_per_s, full),
-        layer_overhead_s=none,
+        compute_efficiency={
+            name: full if engine is None or name != "bf16" else reached.computing(engine.product_flops_per_s)
+            for name in record.peak_flops_per_s
+        },
+        layer_overhead_s=none if engine is None else measured(engine.layer_overhead_s, "s", reached.source),
         expert_overhead_s=none,
         accelerators_per_node=measured(1, "accelerators", "one machine"),
         usd_per_hour=Sourced(rent, "USD/h", Basis.ASSUMED, _RENT_SOURCE, _RENT_DATE),
+        attention_efficiency=None if engine is None else reached.computing(engine.attention_flops_per_s),
+        cache_efficiency_by_dtype={
+            name: reached.reading(rate) for name, rate in (engine.cache_bytes_per_s if engine else {}).items()
+        },
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    """What our engine reaches, as shares of what the machine can do."""
+
+    record: MachineRecord
+
+    @property
+    def source(self) -> str:
+        """How it was found."""
+        level = "" if self.record.engine is None else self.record.engine.level
+        return f"steps of a small model of noise in our own engine, kernels of the level {level}"
+
+    def reading(self, rate: float) -> Sourced:
+        """Above 1 where caches hold what is read again and again."""
+        return self._share(rate / self.record.read_bytes_per_s)
+
+    def computing(self, rate: float) -> Sourced:
+        """Of the bf16 peak."""
+        peaks = self.record.peak_flops_per_s
+        return self._share(rate / peaks.get("bf16", peaks.get("fp32", rate)))
+
+    def _share(self, share: float) -> Sourced:
+        return Sourced(share, "fraction", Basis.MEASURED, self.source, self.record.measured_on)

@@ -98,7 +98,7 @@ def ask(
         cache_dtype=cache_dtype,
         step_tokens=step_tokens,
         limit_bytes=limit,
-        draft_tokens=_draft_tokens(speculate),
+        draft_tokens=draft_tokens(speculate),
         weights=weights,
     )
     err = messages()
@@ -122,7 +122,8 @@ def ask(
     print_bill(result.bill, console())
 
 
-def _draft_tokens(speculate: str) -> int:
+def draft_tokens(speculate: str) -> int:
+    """How many tokens --speculate lets an engine guess ahead. Raises BadInput."""
     from windowtax.base.errors import BadInput
     from windowtax.engine.speculate import DRAFT_TOKENS
 

@@ -5,13 +5,23 @@ from importlib.util import find_spec
 from windowtax.base.errors import MissingExtra
 
 _ENGINE = ("torch", "tokenizers", "safetensors", "gguf", "jinja2")
+_SERVER = ("fastapi", "uvicorn", "pydantic", "prometheus_client", "llguidance")
 
 
 def need_engine() -> None:
     """Raises MissingExtra unless what the engine needs is installed."""
-    missing = [name for name in _ENGINE if find_spec(name) is None]
+    _need(_ENGINE, "runs models", "engine")
+
+
+def need_server() -> None:
+    """Raises MissingExtra unless what the server needs is installed."""
+    _need(_SERVER, "serves models", "serve")
+
+
+def _need(names: tuple[str, ...], does: str, extra: str) -> None:
+    missing = [name for name in names if find_spec(name) is None]
     if missing:
         raise MissingExtra(
-            f"This command runs models, and {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed.",
-            "pip install 'windowtax[engine]'  (planning and pricing work without)",
+            f"This command {does}, and {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed.",
+            f"pip install 'windowtax[{extra}]'  (planning and pricing work without)",
         )

@@ -1,31 +1,20 @@
 """The server behind `windowtax plan --open`: standard library only, for this machine only."""
 
-import json
 import webbrowser
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import cast
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
-from windowtax.base.errors import BadInput, WindowtaxError
+from windowtax.base.errors import BadInput
 from windowtax.cli.console import messages
-from windowtax.plan.page.controls import prices_html
-from windowtax.plan.page.document import REPORT_POLICY, asset, error_page, figures_json, live_page, plots_json, report
-from windowtax.plan.page.form import Form
+from windowtax.plan.page.pages import Answer, Pages
 from windowtax.plan.page.planner import Planner
 from windowtax.plan.page.plots import warm
 
 LOCALHOST = "127.0.0.1"
-_LONGEST_QUERY = 4096
-_ASSETS = {"page.css": "text/css", "page.js": "text/javascript", "tips.js": "text/javascript"}
-_POLICY = (
-    "default-src 'none'; style-src 'self' 'unsafe-inline'; script-src 'self'; connect-src 'self'; img-src data:; "
-    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
-)
 
 
 def show(planner: Planner, port: int = 0, browser: bool = True) -> None:
@@ -48,7 +37,7 @@ def make_server(planner: Planner, port: int = 0) -> ThreadingHTTPServer:
     """A server on this machine's own address; port 0 takes a free one. Raises BadInput where the port is taken."""
 
     class Handler(_Handler):
-        pages = _Pages(planner)
+        pages = Pages(planner)
 
     try:
         server = ThreadingHTTPServer((LOCALHOST, port), Handler)
@@ -58,59 +47,10 @@ def make_server(planner: Planner, port: int = 0) -> ThreadingHTTPServer:
     return server
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What goes back. policy: what the browser may load for it; nothing from anywhere else."""
-
-    status: HTTPStatus
-    media: str
-    text: str
-    policy: str = _POLICY
-
-
-class _Pages:
-    """What stands at which path."""
-
-    def __init__(self, planner: Planner) -> None:
-        self._planner = planner
-        self._made: dict[str, tuple[str, Callable[[Form], str]]] = {
-            "": ("text/html", lambda form: live_page(planner, form)),
-            "report.html": ("text/html", lambda form: report(planner, form)),
-            "figures": ("application/json", lambda form: json.dumps(figures_json(planner, form))),
-            "plots": ("application/json", lambda form: json.dumps(plots_json(planner, form))),
-        }
-
-    def answer(self, path: str, query: str) -> Answer:
-        """The answer for a path without its slash. Words that make no question give status 400 and say why."""
-        if path in _ASSETS:
-            return Answer(HTTPStatus.OK, _ASSETS[path], asset(path))
-        if path == "prices":
-            return Answer(HTTPStatus.OK, "text/html", prices_html())
-        if path not in self._made:
-            return Answer(HTTPStatus.NOT_FOUND, "text/plain", "There is nothing here.\n")
-        media, make = self._made[path]
-        try:
-            policy = REPORT_POLICY if path == "report.html" else _POLICY
-            return Answer(HTTPStatus.OK, media, make(self._form(query)), policy)
-        except WindowtaxError as error:
-            said = {"message": error.message, "hint": error.hint}
-            text = json.dumps(said) if media == "application/json" else error_page(error)
-            return Answer(HTTPStatus.BAD_REQUEST, media, text)
-
-    def _form(self, query: str) -> Form:
-        if len(query) > _LONGEST_QUERY:
-            raise BadInput("The question is too long.")
-        pairs = parse_qsl(query, keep_blank_values=True)
-        typed = dict(pairs)
-        if len(typed) < len(pairs):
-            raise BadInput("A field is given twice.")
-        return self._planner.start.read(typed)
-
-
 class _Handler(BaseHTTPRequestHandler):
     """Answers GET and HEAD, and only to the names of this machine: a page elsewhere cannot ask through a browser."""
 
-    pages: _Pages
+    pages: Pages
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "windowtax", ""
     timeout = 60
@@ -131,12 +71,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, answer: Answer) -> None:
         body = answer.text.encode()
         self.send_response(answer.status)
-        self.send_header("Content-Type", f"{answer.media}; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("Content-Security-Policy", answer.policy)
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("Referrer-Policy", "no-referrer")
+        for name, value in (answer.headers | {"Content-Length": str(len(body))}).items():
+            self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
             # A browser that has moved on closes the connection; the answer is then for nobody.

@@ -19,7 +19,8 @@ Ids: TypeAlias = NDArray[np.int64]
 Weights: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 
 _DISTANCES = (4.0, 8.0, 16.0)
-_LEAST_WEIGHTS = (1e-2, 1e-4, 1e-6)
+_LEAST_WEIGHTS = (1e-2, 1e-4, 1e-6, 0.0)
+_SORTED = 1024
 _COLDEST = 1e-30
 _BLOCK = 256
 
@@ -27,24 +28,30 @@ _BLOCK = 256
 def candidates(row: Row, params: SamplingParams) -> tuple[Ids | None, Weights]:
     """The tokens that top-k, top-p and min-p leave of a row [V], and weights [N] that their probabilities go by.
 
-    The likeliest token of the row weighs 1. ids: ascending, or with top-p the likeliest first, of equals the lowest id;
-    None for all tokens. Weights of all tokens are float32, of some float64. temperature must be above 0. Raises
-    WindowtaxError where no token has a finite logit.
+    ids: ascending; None for all tokens. The likeliest token of the row weighs 1. Weights are float64 where top-k or
+    min-p come first, else float32. temperature must be above 0. Raises WindowtaxError where no logit is finite.
     """
     largest = float(row.max())
     if not math.isfinite(largest):
         raise WindowtaxError(f"The largest logit is {largest}; no token can be drawn.", "Check the weights.")
-    total = None
-    if params.top_k > 0:
-        ids = largest_ids(row, params.top_k)
-    elif params.top_p < 1:
-        ids, total = _around_nucleus(row, largest, params)
-    elif params.min_p > 0:
-        # A little further than the filter below reaches, which decides.
-        ids = np.flatnonzero(row >= largest + params.temperature * (math.log(params.min_p) - 1e-3))
+    temperature, share = params.temperature, params.top_p
+    weights: Weights
+    if params.top_k > 0 or (params.min_p > 0 and share == 1):
+        # For min-p a little further than the filter at the end, which decides.
+        distance = temperature * (1e-3 - math.log(params.min_p)) if params.min_p > 0 else 0.0
+        ids = largest_ids(row, params.top_k) if params.top_k > 0 else np.flatnonzero(row >= largest - distance)
+        weights = np.exp((row[ids].astype(np.float64) - largest) / temperature)
+        if share < 1:
+            places = _nucleus(row[ids], weights, share)
+            ids, weights = ids[places], weights[places]
     else:
-        return None, _all_weights(row, largest, params.temperature)
-    return _filtered(ids, (row[ids].astype(np.float64) - largest) / params.temperature, total, params)
+        weights = _all_weights(row, largest, temperature)
+        if share == 1:
+            return None, weights
+        ids = _nucleus(row, weights, share)
+        weights = weights[ids]
+    keep = weights >= params.min_p
+    return ids[keep], weights[keep]
 
 
 def largest_ids(row: Row, count: int) -> Ids:
@@ -85,31 +92,35 @@ def _place(weights: Weights, target: float) -> tuple[int, float]:
     return place, target - (float(sums[place - 1]) if place else 0.0)
 
 
-def _filtered(ids: Ids, scaled: Weights, total: float | None, params: SamplingParams) -> tuple[Ids, Weights]:
-    """What top-p and min-p leave. scaled: logits below the largest, over the temperature. total: of all weights that
-    top-p goes by; None for those of these ids."""
-    if params.top_p < 1:
-        order = np.argsort(-scaled, kind="stable")
-        ids, scaled = ids[order], scaled[order]
-    weights = np.exp(scaled)
-    keep = np.ones(len(ids), dtype=np.bool_)
-    if params.top_p < 1:
-        sums = np.cumsum(weights)
-        keep = (sums - weights) / (sums[-1] if total is None else total) < params.top_p
-    if params.min_p > 0:
-        keep &= weights >= params.min_p
-    return ids[keep], weights[keep]
+def _nucleus(logits: Row, weights: Weights, share: float) -> Ids:
+    """The places, ascending, of the fewest likeliest tokens that have more than that share of all weights [N].
 
-
-def _around_nucleus(row: Row, largest: float, params: SamplingParams) -> tuple[Ids, float]:
-    """The ids, ascending, of likeliest tokens that weigh more than top_p of all together; and what all weigh."""
-    weights = _all_weights(row, largest, params.temperature)
-    total = float(weights.sum())
+    Of equals at the edge the first ones. As in a quick sort, what lies on the far side of the edge is never sorted.
+    """
+    wanted = share * float(weights.sum())
+    places = np.arange(0)
     for least in _LEAST_WEIGHTS:
-        ids = np.flatnonzero(weights >= least)
-        if weights[ids].sum(dtype=np.float64) > params.top_p * total:
-            return ids, total
-    return np.arange(len(row)), total
+        places = np.flatnonzero(weights >= least)
+        if weights[places].sum(dtype=np.float64) > wanted:
+            break
+    sure: list[Ids] = []
+    mass = 0.0
+    while len(places) > _SORTED:
+        near = logits[places]
+        above = near >= near.mean()
+        if above.all() or not above.any():
+            break  # all are equal
+        upper, lower = places[above], places[~above]
+        gain = float(weights[upper].sum(dtype=np.float64))
+        if mass + gain > wanted:
+            places = upper
+        else:
+            sure.append(upper)
+            mass, places = mass + gain, lower
+    places = places[np.argsort(-logits[places], kind="stable")]
+    ordered = weights[places]
+    before = mass + np.cumsum(ordered, dtype=np.float64) - ordered
+    return np.sort(np.concatenate([*sure, places[before < wanted]]))
 
 
 def _all_weights(row: Row, largest: float, temperature: float) -> NDArray[np.float32]:

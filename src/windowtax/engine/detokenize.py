@@ -46,9 +46,7 @@ class StreamDecoder:
 
     def _release(self, keep: bool, may_stop: bool = True) -> str:
         stops = self._stop_strings if may_stop else ()
-        found = [
-            (start + len(stop), start, stop) for stop in stops if (start := self._held.find(stop)) >= 0
-        ]
+        found = [(start + len(stop), start, stop) for stop in stops if (start := self._held.find(stop)) >= 0]
         if found:
             _, end, self.stopped = min(found)
         else:

@@ -1,28 +1,39 @@
-"""The gauge: what this machine can read and multiply. Measured once, kept, and read by plans and bills."""
+"""The gauge: what this machine can read and multiply, and what our engine reaches of it. Measured once, kept, and read by
+plans and bills. With the native kernels it measures their instruction sets; without, what torch's sum and product do."""
 
 import datetime
 import platform
 import time
 from collections.abc import Callable
+from types import ModuleType
 
 import psutil
 import torch
 
 from windowtax.catalog.machine import MachineRecord, load_machine, save_machine
+from windowtax.engine.calibrate import calibrate
+from windowtax.ops.native import native_state
 from windowtax.spec.hardware import Hardware
 
 _READ_BYTES = 1 << 30
 """Larger than any cache the machine is likely to have a fair share of."""
+_WORKING_SETS = tuple(1 << power for power in (14, 18, 20, 22, 24, 26, 27, 28, 29, 30))
+_ELEMENTS = ("fp32", "bf16", "int8")
+_SAMPLE_S = 0.15
 _MATRIX_SIZE = 2048
 _ROUNDS = 7
-METHOD = (
+TORCH_METHOD = (
     f"best of {_ROUNDS}: the sum of a {_READ_BYTES >> 30} GiB float32 tensor, and the product of two "
     f"{_MATRIX_SIZE} x {_MATRIX_SIZE} matrices, by torch with its default threads"
+)
+NATIVE_METHOD = (
+    f"best of the samples of {_SAMPLE_S} s: 1 GiB read with the widest loads, and the best instruction of each "
+    "instruction set in registers alone, all threads together"
 )
 
 
 def this_machine(again: bool = False) -> Hardware:
-    """The measured machine; measures it (some three seconds) where that was not done yet, or `again` is set."""
+    """The measured machine; measures it (some twenty seconds) where that was not done yet, or `again` is set."""
     known = None if again else load_machine()
     if known is not None:
         return known
@@ -33,24 +44,59 @@ def this_machine(again: bool = False) -> Hardware:
 
 
 def measure() -> MachineRecord:
-    """Measures read bandwidth and matrix throughput. The best round counts: the machine may be shared."""
+    """Measures read bandwidth, products and, with native kernels, the engine. The machine may be shared: the best counts
+    for what it can do, the median for what the engine reaches."""
+    state, threads = native_state(), torch.get_num_threads()
+    gauge = None if state.module is None else state.module.gauge
+    levels = {} if gauge is None else _peaks_by_level(gauge, threads)
     return MachineRecord(
         cpu=_cpu_name(),
-        threads=torch.get_num_threads(),
+        threads=threads,
         memory_bytes=psutil.virtual_memory().total,
-        read_bytes_per_s=_read_bandwidth(),
-        peak_flops_per_s={"bf16": _matrix_flops(torch.bfloat16), "fp32": _matrix_flops(torch.float32)},
+        read_bytes_per_s=_torch_read() if gauge is None else gauge.read(_READ_BYTES, threads, 1.0),
+        peak_flops_per_s=_best_peaks(levels) or {name: _torch_flops(name) for name in ("bf16", "fp32")},
         measured_on=datetime.date.today().isoformat(),
-        method=METHOD,
+        method=TORCH_METHOD if gauge is None else NATIVE_METHOD,
+        read_curve=() if gauge is None else tuple(_read_curve(gauge, threads)),
+        peaks_by_level=levels,
+        engine=None if state.module is None else calibrate(state, threads),
     )
 
 
-def _read_bandwidth() -> float:
+def _peaks_by_level(gauge: ModuleType, threads: int) -> dict[str, dict[str, float]]:
+    """Operations/s by level and element; instructions that a level lacks are left out."""
+    module = native_state().module
+    assert module is not None
+    found: dict[str, dict[str, float]] = {}
+    for level in module.levels():
+        if level.runs:
+            rates = {name: gauge.multiply(level.name, name, threads, _SAMPLE_S) for name in _ELEMENTS}
+            found[level.name] = {name: rate for name, rate in rates.items() if rate}
+    return found
+
+
+def _best_peaks(levels: dict[str, dict[str, float]]) -> dict[str, float]:
+    """The best of all levels; where bf16 has no faster instruction it is widened to fp32."""
+    found = {
+        name: max(rates) for name in ("bf16", "fp32") if (rates := [r[name] for r in levels.values() if name in r])
+    }
+    if found:
+        found["bf16"] = max(found.values())
+    return found
+
+
+def _read_curve(gauge: ModuleType, threads: int) -> list[tuple[int, int, float]]:
+    counts = sorted({1, threads})
+    return [(size, count, gauge.read(size, count, _SAMPLE_S)) for count in counts for size in _WORKING_SETS]
+
+
+def _torch_read() -> float:
     data = torch.ones(_READ_BYTES // 4)
     return _READ_BYTES / _best(data.sum)
 
 
-def _matrix_flops(dtype: torch.dtype) -> float:
+def _torch_flops(name: str) -> float:
+    dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[name]
     a, b = (torch.randn(_MATRIX_SIZE, _MATRIX_SIZE, dtype=dtype) for _ in range(2))
     return 2 * _MATRIX_SIZE**3 / _best(lambda: a @ b)
 

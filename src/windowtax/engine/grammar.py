@@ -29,7 +29,7 @@ _JSON_STYLE = {"whitespace_pattern": r" |\n[ \t]{0,60}"}
 
 @dataclass(frozen=True, eq=False)
 class Grammar:
-    """A compiled grammar. vocab_size: of the model that it was compiled for. warnings: what it may not do as written."""
+    """A compiled grammar. vocab_size: of the model that it is for. warnings: what it may not do as written."""
 
     vocab_size: int
     warnings: tuple[str, ...]
@@ -58,7 +58,10 @@ class Follower:
             raise self._error()
 
     def allows(self, token_id: int) -> bool:
-        """Whether this token may come next; much cheaper than `allowed`."""
+        """Whether the grammar lets this token come next; much cheaper than `allowed`.
+
+        Where only one text can follow, `allowed` names its usual spelling alone; this says yes to others too.
+        """
         return self._matcher.validate_tokens([token_id]) == 1
 
     def allowed(self) -> "NDArray[np.bool_]":
@@ -104,8 +107,10 @@ class Grammars:
         self._kept: OrderedDict[str, Grammar] = OrderedDict()
 
     def json_schema(self, schema: Mapping[str, Any] | bool) -> Grammar:
-        """JSON that a schema (Draft 2020-12) describes, with properties in its order. Raises BadInput for what cannot be
-        followed exactly, naming it."""
+        """JSON that a schema (Draft 2020-12) describes, with properties in its order.
+
+        Raises BadInput for what cannot be followed exactly, naming it; so do the others.
+        """
         return self._compile("JSON schema", lambda module: module.grammar_from_json_schema(_json_text(schema)))
 
     def json_object(self) -> Grammar:
@@ -139,7 +144,9 @@ class Grammars:
         try:
             from llguidance import LLMatcher
         except ImportError as error:
-            raise MissingExtra("Grammars need llguidance.", 'Install it with: pip install "windowtax[serve]"') from error
+            raise MissingExtra(
+                "Grammars need llguidance.", 'Install it with: pip install "windowtax[serve]"'
+            ) from error
         try:
             grammar = write(LLMatcher)
         except ValueError as error:
@@ -178,23 +185,27 @@ class _Vocabulary:
             self.special_token_ids.append(vocab_size)
         self.end_ids = sorted(ends) or [vocab_size]
         self.eos_token_id = self.end_ids[0]
+        self.spell: Callable[[str], list[int]] = lambda text: tokenizer.encode(text, add_special_tokens=False)
 
     def __call__(self, text: str) -> list[int]:
         """The ids of a text in the middle of another: some tokenizers put a space before what begins a text."""
         ids = self._tokenizer.encode(_SENTINEL + text, add_special_tokens=False)
-        head = b""
-        for count, token_id in enumerate(ids):
-            head += self.tokens[token_id]
-            if head.endswith(_SENTINEL.encode()):
-                return ids[count + 1 :]
-        return self._tokenizer.encode(text, add_special_tokens=False)
+        wanted, found = text.encode(), b""
+        for place in range(len(ids) - 1, -1, -1):
+            found = self.tokens[ids[place]] + found
+            if found == wanted:
+                return ids[place:]
+        # A normaliser changed the text, or the sentinel became one token with what follows it.
+        return self.spell(text)
 
 
 def _adapted(tokenizer: "Tokenizer", vocab_size: int) -> "LLTokenizer":
     from llguidance import LLTokenizer, TokenizerWrapper
 
     vocabulary = _Vocabulary(tokenizer, vocab_size)
-    return LLTokenizer(TokenizerWrapper(vocabulary), eos_token=vocabulary.end_ids)
+    adapted = LLTokenizer(TokenizerWrapper(vocabulary), eos_token=vocabulary.end_ids)
+    vocabulary.spell = adapted.greedy_tokenize
+    return adapted
 
 
 def _lark_or_gbnf(grammar: str) -> str:
@@ -216,7 +227,7 @@ def _tool_grammar(tools: Mapping[str, Mapping[str, Any]], form: CallForm, requir
     elif form.begin:
         lines.append(f"opening[lazy]: /(.|\\n)*/ {_literal(form.begin)}")
         opened = f"opening call {_literal(form.end)}"
-        lines.append(f"start: ({opened}){'*' if parallel else '?'} REST")
+        lines.append(f"start: ({opened})* REST" if parallel else f"start: {opened} | REST")
         lines.append("REST: /(.|\\n)*/")
     else:
         lines += ["start: TEXT | calls", r"TEXT: /([^{](.|\n)*)?/"]

@@ -76,6 +76,14 @@ class ModelFiles:
         choose = weight_format(backend.weights, self.dtype)
         return sum(plan.num_bytes for plan in plan_matrices(self.spec, self._weights, choose))
 
+    def step_weight_bytes(self, backend: Backend = TORCH) -> int:
+        """Bytes of weights that every step will read: all but an embedding that is not the head too."""
+        if backend.native is None:
+            apart = 0 if self.spec.tie_embeddings else self.spec.vocab_size * self.spec.hidden_size
+            return weight_bytes(self.spec, self.dtype) - apart * TORCH_DTYPES[self.dtype].itemsize
+        plans = plan_matrices(self.spec, self._weights, weight_format(backend.weights, self.dtype))
+        return sum(plan.num_bytes for plan in plans if plan.key != "embedding" or self.spec.tie_embeddings)
+
     @property
     def _weights(self) -> ModelWeights:
         return ModelWeights(self.spec, self.sources, self.checkpoint, TORCH_DTYPES[self.dtype], self.device)

@@ -1,4 +1,4 @@
-"""The tiers below the device, as one: where a block lies, what it takes to get it, and what becomes of one handed in."""
+"""The tiers below the device, as one: where a block lies, how it is fetched, and what becomes of one handed in."""
 
 import threading
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ class Location:
 
 
 class LowerTiers:
-    """Host RAM of so many bytes (0: none) above a disk (None: none). Everything goes to both: what RAM drops is on disk.
+    """Host RAM of so many bytes (0: none) above a disk (None: none). All goes to both: what RAM drops is on the disk.
 
     Blocks that the disk had no time for when they came get a second chance when RAM lets them go. Any thread may
     `fetch`; the rest is the engine's.
@@ -104,4 +104,3 @@ class LowerTiers:
                 if victim is not None:
                     self.disk.put(victim)
         return record.key in self._books
-

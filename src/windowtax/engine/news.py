@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 from windowtax.base.errors import WindowtaxError
+from windowtax.engine.logprobs import TokenLogprob
 from windowtax.engine.request import FinishReason, Request
 
 DEFAULT_BOX_SIZE = 64
@@ -23,11 +24,15 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """Tokens that were sampled, and the text that is certain with them (it may be behind by some tokens)."""
+    """Tokens that were sampled, and the text that is certain with them (it may be behind by some tokens).
+
+    logprobs: of these tokens, where the request wants them.
+    """
 
     index: int
     token_ids: tuple[int, ...]
     text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +112,12 @@ class Box:
             key = (news.index, type(news))
             before = kept.get(key)
             if isinstance(news, Text) and isinstance(before, Text):
-                kept[key] = replace(before, token_ids=before.token_ids + news.token_ids, text=before.text + news.text)
+                kept[key] = replace(
+                    before,
+                    token_ids=before.token_ids + news.token_ids,
+                    text=before.text + news.text,
+                    logprobs=before.logprobs + news.logprobs,
+                )
             elif isinstance(news, Progress | Text):
                 kept[key] = news
             else:

@@ -17,13 +17,23 @@ class Prompt:
     num_text_tokens: int
 
 
+def document_text(documents: Sequence[tuple[str, str]]) -> str:
+    """The documents, (name, text) each, as one text; named where there are several."""
+    return "\n\n".join(body if len(documents) == 1 else f"[{name}]\n{body}" for name, body in documents)
+
+
+def asked_text(documents: Sequence[tuple[str, str]], question: str) -> str:
+    """What the user's message says: the documents, and behind them the question."""
+    text = document_text(documents)
+    return f"{text}\n\n{INSTRUCTION}\nQuestion: {question}" if text else question
+
+
 def build_prompt(tokenizer: Tokenizer, documents: Sequence[tuple[str, str]], question: str) -> Prompt:
     """documents: (name, text). Chat models get one user message by their template, base models the plain text.
 
     The documents come first and the question last, so that questions on the same text share a prefix.
     """
-    text = "\n\n".join(body if len(documents) == 1 else f"[{name}]\n{body}" for name, body in documents)
-    asked = f"{text}\n\n{INSTRUCTION}\nQuestion: {question}" if text else question
+    text, asked = document_text(documents), asked_text(documents, question)
     num_text_tokens = len(tokenizer.encode(text, add_special_tokens=False)) if text else 0
     if tokenizer.chat_template is None:
         return Prompt(tokenizer.encode(f"{asked}\nAnswer:"), num_text_tokens)

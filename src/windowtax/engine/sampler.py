@@ -113,8 +113,10 @@ class SamplingState:
         return [token_id for token_id in self.end_ids if token_id < vocab_size]
 
     def _set_shifts(self, token_ids: Iterable[int]) -> None:
-        """What is added to these tokens' logits. OpenAI: bias - count * frequency_penalty - (count > 0) * presence_penalty
-        (platform.openai.com/docs/guides/text-generation, "Frequency and presence penalties")."""
+        """What is added to these tokens' logits: bias - count * frequency_penalty - (count > 0) * presence_penalty.
+
+        As OpenAI defines it (platform.openai.com/docs/guides/text-generation, "Frequency and presence penalties").
+        """
         assert self._shift is not None
         params, bias = self.params, self.params.logit_bias or {}
         for token_id in token_ids:

@@ -9,7 +9,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import TypeVar
 
 from windowtax.base.errors import WindowtaxError
 from windowtax.base.units import format_seconds
@@ -21,6 +23,7 @@ from windowtax.engine.sampling import SamplingParams
 from windowtax.engine.tally import Tally
 
 log = logging.getLogger("windowtax.service")
+T = TypeVar("T")
 
 
 class Overloaded(WindowtaxError):
@@ -79,6 +82,7 @@ class EngineService:
         self._changed = threading.Condition()
         self._incoming: deque[Ticket] = deque()
         self._withdrawn: deque[Ticket] = deque()
+        self._errands: deque[Callable[[], None]] = deque()
         self._tickets: dict[str, Ticket] = {}
         self._closing: float | None = None
         self._broken: WindowtaxError | None = None
@@ -118,6 +122,23 @@ class EngineService:
         with self._changed:
             self._withdrawn.append(ticket)
             self._changed.notify()
+
+    def do(self, work: Callable[[Engine], T]) -> Future[T]:
+        """Runs `work` on the engine between two steps, in the thread that owns it. Raises ShuttingDown, StepFailed."""
+        done: Future[T] = Future()
+
+        def errand() -> None:
+            try:
+                done.set_result(work(self.engine))
+            except BaseException as error:
+                done.set_exception(error)
+
+        with self._changed:
+            if self.trouble is not None:
+                raise self.trouble
+            self._errands.append(errand)
+            self._changed.notify()
+        return done
 
     def close(self, drain_s: float = 0.0) -> None:
         """Takes nothing more from now on; what runs after so many seconds ends with ShuttingDown. Returns at once."""
@@ -170,13 +191,16 @@ class EngineService:
         """Takes what came in, ends what is over, computes one step. False: this was the last turn."""
         with self._changed:
             self._changed.wait_for(self._has_something)
-            incoming, withdrawn = list(self._incoming), list(self._withdrawn)
+            incoming, withdrawn, errands = list(self._incoming), list(self._withdrawn), list(self._errands)
             self._incoming.clear()
             self._withdrawn.clear()
+            self._errands.clear()
         for ticket in incoming:
             self._take(ticket)
         for ticket in withdrawn:
             self._end(ticket, None)
+        for errand in errands:
+            errand()
         self._end_what_is_late()
         if self._closing is not None and (self._clock() >= self._closing or not self._tickets):
             self._close()
@@ -186,7 +210,8 @@ class EngineService:
         return self._broken is None
 
     def _has_something(self) -> bool:
-        return bool(self._incoming or self._withdrawn or self.engine.has_work or self._closing is not None)
+        waiting = self._incoming or self._withdrawn or self._errands
+        return bool(waiting or self.engine.has_work or self._closing is not None)
 
     def _take(self, ticket: Ticket) -> None:
         try:
@@ -248,7 +273,8 @@ class EngineService:
             )
             ticket.box.put(progress)
             return
-        ticket.box.put(Text(index=ticket.index, token_ids=(event.token_id,), text=event.text))
+        logprobs = () if event.logprob is None else (event.logprob,)
+        ticket.box.put(Text(index=ticket.index, token_ids=(event.token_id,), text=event.text, logprobs=logprobs))
         if event.finish_reason is not None:
             del self._tickets[event.request_id]
             self.tally.ended(request, event.finish_reason)

@@ -1,4 +1,4 @@
-"""A prefix cache with tiers below the device: what it computes goes down as it is computed, and comes up when asked for.
+"""A prefix cache with tiers below the device: what it computes goes down at once, and comes up when it is asked for.
 
 How an engine uses it (everything else is as with SharedCache):
 
@@ -21,11 +21,12 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from windowtax.cache.shared import SharedCache
 from windowtax.cache.tiers import DEVICE, DISK, HOST, Offer
-from windowtax.engine.lower import LowerTiers
+from windowtax.engine.lower import Location, LowerTiers
 from windowtax.spec.cache import CacheLayout
 from windowtax.store.disk.record import ROOT, Record
 
@@ -35,23 +36,39 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Load:
-    """Blocks start ... start + len(fills) - 1 of a chain, on their way to the device. fills: the tier of each, or None
-    where it could not be read."""
+    """Blocks `start` to the end of `keys`, on their way to the device.
+
+    tiers: where each lay when the load began. fills: by depth, the tier that a block was read from, None where it could
+    not be; depths of which the layers read nothing any more (windows) are not in it.
+    """
 
     load_id: str
     token_ids: Sequence[int]
     keys: Sequence[bytes]
     start: int
-    fills: list[Future[str | None]] = field(default_factory=list["Future[str | None]"])
+    tiers: Sequence[str]
+    fills: dict[int, "Future[str | None]"] = field(default_factory=dict[int, "Future[str | None]"])
 
     @property
     def done(self) -> bool:
-        return all(fill.done() for fill in self.fills)
+        """Whether nobody writes into its blocks any more."""
+        return all(fill.done() for fill in self.fills.values())
+
+    def arrived(self) -> list[str]:
+        """The tiers of the blocks that came, up to the first that did not."""
+        arrived: list[str] = []
+        for depth, tier in enumerate(self.tiers, self.start):
+            fill = self.fills.get(depth)
+            came = tier if fill is None else None if fill.cancelled() else fill.result()
+            if came is None:
+                break
+            arrived.append(came)
+        return arrived
 
 
 @dataclass(slots=True)
 class Asked:
-    """What became of a sequence's wish for its prefix. load: while it runs. loaded: by block, the tier it came from."""
+    """What became of a sequence's wish for its prefix. load: while it runs. loaded: by depth, the tier it came from."""
 
     load: Load | None = None
     loaded: dict[int, str] = field(default_factory=dict[int, str])
@@ -72,6 +89,7 @@ class TieredCache(SharedCache):
         super().__init__(layout, num_blocks, fingerprint=fingerprint, policy=policy)
         self.lower = lower
         self._store: KVStore | None = None
+        self._part_bytes: list[int] = []
         self._readers = ThreadPoolExecutor(lower.num_readers, "windowtax-cache-reader")
         self._asked: dict[str, Asked] = {}
         self._loads: list[Load] = []
@@ -82,6 +100,7 @@ class TieredCache(SharedCache):
     def bind(self, store: "KVStore") -> None:
         """Says where the blocks' bytes are. Before this, nothing moves."""
         self._store = store
+        self._part_bytes = [sum(len(plane) * plane.shape[2] for plane in group.values()) for group in store.planes]
 
     def ready(self, sequence_id: str, token_ids: Sequence[int], salt: str) -> bool:
         """Whether a waiting sequence may be admitted: False while its prefix is on the way from a lower tier."""
@@ -94,13 +113,16 @@ class TieredCache(SharedCache):
             keys = self.keys_of(token_ids, salt)[: (len(token_ids) - 1) // size]
             if any(load.keys[load.start] in keys for load in self._loads):
                 return False  # another sequence's load brings some of it
-            asked = self._asked[sequence_id] = Asked()
-            asked.load = self._begin(token_ids, salt, keys)
+            offer = self._best_offer(keys)
+            load = None if offer is None else self._begin(token_ids, salt, keys, offer)
+            if load is None:
+                return True
+            asked = self._asked[sequence_id] = Asked(load)
         return asked.load is None
 
     def wait(self, timeout_s: float) -> None:
         """Waits until a load has ended, or so long."""
-        running = [fill for load in self._loads for fill in load.fills if not fill.done()]
+        running = [fill for load in self._loads for fill in load.fills.values() if not fill.done()]
         if running:
             wait(running, timeout_s)
         self._land()
@@ -147,7 +169,9 @@ class TieredCache(SharedCache):
             return
         while depth < chain.num_kept:
             key = chain.keys[depth]
-            if self.lower.find(key) is None and not self.lower.put(self._record(sequence_id, chain.keys, depth, token_ids)):
+            if self.lower.find(key) is None and not self.lower.put(
+                self._record(sequence_id, chain.keys, depth, token_ids)
+            ):
                 break
             depth += 1
         self._handed_down[sequence_id] = depth
@@ -166,22 +190,95 @@ class TieredCache(SharedCache):
 
     # --- up -----------------------------------------------------------------------------------------------------
 
-    def _begin(self, token_ids: Sequence[int], salt: str, keys: Sequence[bytes]) -> Load | None:
-        """Starts the load of as much of a chain as pays; None where nothing does, or the pool has no room for it."""
-        start = self.usable(keys)
-        offer = self.lower.choose(self._offers(keys, start))
-        if offer is None:
-            return None
-        size, end = self.layout.block_size, offer.end
+    def _begin(self, token_ids: Sequence[int], salt: str, keys: Sequence[bytes], offer: Offer) -> Load | None:
+        """Starts a load; None where the pool has no room for it."""
+        size = self.layout.block_size
         self._num_loads += 1
-        load = Load(f"load-{self._num_loads}", token_ids[: end * size + 1], keys[:end], start)
-        SharedCache.attach(self, load.load_id, load.token_ids, salt)
-        # The blocks that are held behind `end` tokens: of windows, only what is still read there.
-        if start:
-            self.trim(load.load_id, end * size)
-        if not self.reserve(load.load_id, end * size, 0):
-            self.free(load.load_id)
+        load_id, end = f"load-{self._num_loads}", len(offer.tiers) + offer.start
+        token_ids = token_ids[: end * size + 1]
+        # Now it holds what is there, then only what the layers still read behind `end` tokens, then room for the rest.
+        if SharedCache.attach(self, load_id, token_ids, salt):
+            self.trim(load_id, end * size)
+        if not self.reserve(load_id, end * size, 0):
+            self.free(load_id)
             return None
-        load.fills += [self._readers.submit(self._fill, key, *self._places(load, depth)) for depth, key in ...]
+        load = Load(load_id, token_ids, keys[:end], offer.start, offer.tiers)
+        tables, needed = self.tables(load_id), self._needed(end)
+        for depth in range(offer.start, end):
+            places = [
+                (g, tables[g].blocks[depth - tables[g].first]) for g, depths in enumerate(needed) if depth in depths
+            ]
+            if places:
+                load.fills[depth] = self._readers.submit(self._fill, keys[depth], places)
         self._loads.append(load)
         return load
+
+    def _fill(self, key: bytes, places: Sequence[tuple[int, int]]) -> str | None:
+        """Reads one block into its (group, pool block) places; returns the tier that it came from. A reader runs it."""
+        began = time.perf_counter()
+        found = self.lower.fetch(key)
+        if found is None or self._store is None:
+            return None
+        tier, record = found
+        num_bytes = 0
+        for group, block in places:
+            part = record.parts[group]
+            if part is None or len(part) != self._part_bytes[group]:
+                return None
+            self._store.put_block_bytes(group, block, part)
+            num_bytes += len(part)
+        self.lower.book_load(tier, num_bytes, time.perf_counter() - began)
+        return tier
+
+    def _land(self) -> None:
+        """Files what ended loads have brought, and gives back the rest of their blocks."""
+        for load in [load for load in self._loads if load.done]:
+            self._loads.remove(load)
+            arrived = load.arrived()
+            size = self.layout.block_size
+            super().completed(load.load_id, load.token_ids, (load.start + len(arrived)) * size)
+            super().free(load.load_id)
+            for asked in self._asked.values():
+                if asked.load is load:
+                    asked.load, asked.loaded = None, dict(enumerate(arrived, load.start))
+
+    def _best_offer(self, keys: Sequence[bytes]) -> Offer | None:
+        """What of a chain is best loaded: all that is below, or only what lies in RAM, or nothing."""
+        start = self.usable(keys)
+        found: list[Location] = []
+        for key in keys[start:]:
+            location = self.lower.find(key)
+            if location is None:
+                break
+            found.append(location)
+        in_host = sum(1 for _ in takewhile(lambda location: location.tier == HOST, found))
+        offers = [self._offer(start, found[:count]) for count in {len(found), in_host}]
+        return self.lower.choose(offer for offer in offers if offer is not None)
+
+    def _offer(self, start: int, found: Sequence[Location]) -> Offer | None:
+        """The longest load of these blocks from `start` on with which a sequence can begin: windows must be whole."""
+        for end in range(start + len(found), start, -1):
+            bytes_by_tier = self._bytes_by_tier(start, end, found)
+            if bytes_by_tier is not None:
+                tiers = tuple(location.tier for location in found[: end - start])
+                return Offer(start, tiers, (end - start) * self.layout.block_size, bytes_by_tier)
+        return None
+
+    def _bytes_by_tier(self, start: int, end: int, found: Sequence[Location]) -> dict[str, int] | None:
+        """Bytes that a load up to `end` reads; None where some of them are nowhere."""
+        by_tier = {HOST: 0, DISK: 0}
+        for group, depths in enumerate(self._needed(end)):
+            for depth in range(max(start, depths.start), depths.stop):
+                location = found[depth - start]
+                if not location.mask >> group & 1:
+                    return None
+                by_tier[location.tier] += self._block_bytes[group]
+        return by_tier
+
+    def _needed(self, end: int) -> list[range]:
+        """Per group, the depths of blocks that are still read behind `end` blocks."""
+        needed: list[range] = []
+        for group, rows in enumerate(self._rows):
+            first, last = self.layout.held_range(group, end * self.layout.block_size, 1) if rows else (0, 0)
+            needed.append(range(first, max(first, min(last, end))))
+        return needed

@@ -140,7 +140,7 @@ def make_plan(spec: ModelSpec, hardware: Hardware, workload: Workload, options: 
     """Plans. Raises UnknownName for a dtype or scheme there is not, BadInput for what makes no sense together."""
     sizing = Sizing(
         spec=spec,
-        hardware=hardware,
+        hardware=hardware.for_cache(options.cache_dtype),
         workload=workload,
         scheme=weight_scheme(options.weights, spec),
         dtype=cache_dtype(options.cache_dtype),

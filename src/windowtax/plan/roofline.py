@@ -148,10 +148,13 @@ class Rank:
 
     def _scores_s(self, read_bytes: float, flops: float) -> float:
         """A kernel of attention, s: reading its cache and computing overlap."""
-        return max(read_bytes / self.hardware.cache_bytes_per_s, self._compute_s(flops, self.score_element))
+        return max(read_bytes / self.hardware.cache_bytes_per_s, self._score_s(flops))
 
     def _compute_s(self, flops: float, element: str) -> float:
         return flops / self.hardware.flops_per_s(element) / self.tensor_parallel
+
+    def _score_s(self, flops: float) -> float:
+        return flops / self.hardware.score_flops_per_s(self.score_element) / self.tensor_parallel
 
     def _bound(
         self, weights: float, cache: float, matrix_flops: int, attention_flops: float, *, tokens: int, steps: int
@@ -159,7 +162,7 @@ class Rank:
         compute_s = self._compute_s(matrix_flops, self.scheme.compute)
         return Bound(
             memory_s=weights / self.weight_bytes_per_s + cache / self.hardware.cache_bytes_per_s,
-            compute_s=compute_s + self._compute_s(attention_flops, self.score_element),
+            compute_s=compute_s + self._score_s(attention_flops),
             link_s=self.link_s(tokens),
             overhead_s=steps * self.overhead_s,
             bytes=weights + cache,

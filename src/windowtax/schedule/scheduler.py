@@ -20,7 +20,7 @@ from windowtax.schedule.sequence import Sequence, Status
 from windowtax.schedule.step import Chunk, Step
 
 MOST_SCORED_TOKENS = 256
-"""Of a prompt whose logits are all wanted, at most so many tokens per step: a row of logits is large (152,000 floats)."""
+"""Of a prompt whose logits are all wanted, at most so many tokens per step: a row of logits may have 152,000 floats."""
 
 DEFAULT_STEP_TOKENS = 2048
 """Tokens of one step: long enough that weights are read seldom in a prefill, short enough to show its progress."""

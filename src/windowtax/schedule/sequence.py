@@ -20,8 +20,8 @@ class Sequence:
     not: it is computed in the step that samples its successor. draft_ids: tokens that somebody guesses to come next;
     a step may compute them too, and what the model does not agree with is forgotten. salt: of the tenant, whose cached
     prefixes others do not share. priority: lower ones are admitted first and preempted last. num_cached_tokens: of the
-    prompt, found in the cache when it was first admitted. scores_prompt: the logits of all its tokens are wanted, so it is
-    computed from its start, whatever is kept.
+    prompt, found in the cache when it was first admitted. scores_prompt: the logits of all its tokens are wanted, so it
+    is computed from its start, whatever is kept.
     """
 
     sequence_id: str

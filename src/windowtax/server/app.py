@@ -17,10 +17,11 @@ from windowtax.server.errors import ApiError, api_error
 from windowtax.server.gate import Gate
 from windowtax.server.generate import ClientGone
 from windowtax.server.keys import Keyring
+from windowtax.server.page import routes as page
 from windowtax.server.served import Served
 from windowtax.server.version import version
 
-MODULES = (chat, completions, responses, messages, tokens, info, stock, planning)
+MODULES = (chat, completions, responses, messages, tokens, info, stock, planning, page)
 
 
 def make_app(served: Served, keyring: Keyring) -> ASGIApp:

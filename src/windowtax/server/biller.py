@@ -20,6 +20,7 @@ TIERS = ("device", "host", "disk")
 class CallBill:
     """One call, its choices together. Times in s; prompt tokens are counted once, computing once per choice.
 
+    ttft_s: from arrival to the first token of any choice. tpot_s: of each further token, the mean over choices.
     recompute_avoided_s: cached tokens, at what a prompt token has taken on this server so far; None before it knows.
     """
 
@@ -28,6 +29,8 @@ class CallBill:
     cached_tokens: dict[str, int]
     kv_peak_bytes: int
     kv_byte_seconds: float
+    ttft_s: float | None
+    tpot_s: float | None
     queue_s: float
     prefill_s: float
     decode_s: float
@@ -52,6 +55,8 @@ class CallBill:
             "kv_byte_seconds": self.kv_byte_seconds,
             "recompute_avoided_tokens": self.recompute_avoided_tokens,
             "recompute_avoided_s": self.recompute_avoided_s,
+            "ttft_s": self.ttft_s,
+            "tpot_s": self.tpot_s,
             "queue_s": self.queue_s,
             "prefill_s": self.prefill_s,
             "decode_s": self.decode_s,
@@ -83,6 +88,8 @@ class Biller:
                 tiers[tier] += tokens
             usd_api += self._api_usd(first, sum(len(request.output_ids) for request in choices))
         compute_s = sum(request.meter.prefill_s + request.meter.decode_s for request in requests)
+        ttfts = [found for request in requests if (found := request.meter.ttft_s) is not None]
+        tpots = [found for one in requests if (found := one.meter.tpot_s(len(one.output_ids))) is not None]
         rate = self._tally.prefill_s_per_token
         avoided = sum(request.num_cached_tokens for request in requests)
         return CallBill(
@@ -91,6 +98,8 @@ class Biller:
             cached_tokens=tiers,
             kv_peak_bytes=sum(request.meter.peak_bytes for request in requests),
             kv_byte_seconds=sum(request.meter.byte_seconds for request in requests),
+            ttft_s=min(ttfts, default=None),
+            tpot_s=sum(tpots) / len(tpots) if tpots else None,
             queue_s=max(_queue_s(request) for request in requests),
             prefill_s=max(_prefill_s(request) for request in requests),
             decode_s=max(_decode_s(request) for request in requests),

@@ -1,7 +1,7 @@
 """POST /v1/chat/completions, as OpenAI documents it and vLLM and llama.cpp extend it."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -9,15 +9,16 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
+from windowtax.engine.logprobs import TokenLogprob
 from windowtax.engine.news import Finished, Progress, Text
 from windowtax.server.call import Call, call_of
 from windowtax.server.conversation import Conversation, Prepared, chosen_tool, functions, prepare, response_schema
 from windowtax.server.errors import ApiError, Json, bad_field
 from windowtax.server.fields import SamplingFields, refuse_too_many
 from windowtax.server.generate import Answer, Generation
+from windowtax.server.logprobs import chat_logprobs
 from windowtax.server.served import Served, served_of
 from windowtax.server.sse import DONE, KEEP_ALIVE, EventStream, comment, data
-from windowtax.server.structured import structured_grammar
 from windowtax.server.toolcalls.deltas import CallArguments, CallBegin, Delta, TextDelta
 from windowtax.server.usage import chat_usage
 
@@ -67,7 +68,7 @@ class ChatRequest(SamplingFields):
             tool_choice=chosen_tool(self.tool_choice, tools),
             several_calls=self.parallel_tool_calls is not False,
             schema=response_schema(self.response_format),
-            grammar=structured_grammar(self.structured_outputs),
+            structured=self.structured_outputs,
             variables=variables,
         )
 
@@ -136,8 +137,8 @@ class _Reply:
             elif isinstance(news, Progress):
                 yield self._progress(news)
             elif isinstance(news, Text):
-                for delta in self._readers[news.index].push(news.text):
-                    yield self._chunk(news.index, self._delta(news.index, delta))
+                for chunk in self._text(news):
+                    yield chunk
             elif isinstance(news, Finished):
                 for delta in self._readers[news.index].finish():
                     yield self._chunk(news.index, self._delta(news.index, delta))
@@ -145,6 +146,14 @@ class _Reply:
         if self._usage_wanted:
             yield data(self._head("chat.completion.chunk") | {"choices": [], "usage": self._usage()})
         yield DONE
+
+    def _text(self, news: Text) -> Iterator[str]:
+        """Chunks of what a text turned out to hold; log-probabilities ride on the first of them, or on one of their own."""
+        deltas = [self._delta(news.index, delta) for delta in self._readers[news.index].push(news.text)]
+        if news.logprobs and not deltas:
+            deltas = [{"content": ""}]
+        for place, delta in enumerate(deltas):
+            yield self._chunk(news.index, delta, logprobs=() if place else news.logprobs)
 
     def failed(self, error: ApiError) -> str:
         """The last words of a stream that broke off."""
@@ -160,8 +169,8 @@ class _Reply:
     def _usage(self) -> Json:
         return chat_usage(self.generation.bill())
 
-    def _chunk(self, index: int, delta: Json, reason: str | None = None) -> str:
-        choice: Json = {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
+    def _chunk(self, index: int, delta: Json, reason: str | None = None, logprobs: Sequence[TokenLogprob] = ()) -> str:
+        choice: Json = {"index": index, "delta": delta, "logprobs": self._logprobs(logprobs), "finish_reason": reason}
         chunk = self._head("chat.completion.chunk") | {"choices": [choice]}
         if self._usage_wanted:
             every = self.body.stream_options is not None and self.body.stream_options.continuous_usage_stats
@@ -198,7 +207,11 @@ class _Reply:
         if calls:
             message["tool_calls"] = calls
         reason = self._reason(index, str(answer.finish_reason))
-        return {"index": index, "message": message, "logprobs": None, "finish_reason": reason}
+        logprobs = self._logprobs(answer.logprobs)
+        return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": reason}
+
+    def _logprobs(self, logprobs: Sequence[TokenLogprob]) -> Json | None:
+        return chat_logprobs(self.generation.served.tokenizer, logprobs) if logprobs else None
 
     def _reason(self, index: int, reason: str) -> str:
         return "tool_calls" if self._called[index] and reason == "stop" else reason

@@ -10,6 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 
+from windowtax.engine.logprobs import TokenLogprob
 from windowtax.engine.news import Finished, Progress, Text
 from windowtax.server.call import Call, call_of
 from windowtax.server.chat import StreamOptions
@@ -17,10 +18,10 @@ from windowtax.server.conversation import choices, cut
 from windowtax.server.errors import ApiError, Json, bad_field
 from windowtax.server.fields import SamplingFields, refuse_too_many
 from windowtax.server.generate import Answer, Ask, Generation
+from windowtax.server.grammars import structured_grammar
+from windowtax.server.logprobs import text_logprobs
 from windowtax.server.served import Served, served_of
 from windowtax.server.sse import DONE, KEEP_ALIVE, EventStream, comment, data
-from windowtax.server.structured import structured_grammar
-from windowtax.server.toolcalls.grammar import checked
 from windowtax.server.usage import chat_usage
 
 router = APIRouter()
@@ -74,10 +75,10 @@ async def completions(
     asked = DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens
     for prompt in prompts:
         served.room(len(prompt), asked)
-    grammar = structured_grammar(body.structured_outputs)
+    grammar = await run_in_threadpool(structured_grammar, served.grammars, body.structured_outputs)
     params = choices(
         body, 1 if body.n is None else body.n, asked,
-        grammar=None if grammar is None else checked(grammar, "structured_outputs"), logprobs=body.logprobs,
+        grammar=grammar, logprobs=body.logprobs, prompt_logprobs=body.echo and body.logprobs is not None,
     )  # fmt: skip
     ask = Ask(
         endpoint="completions", prompts=prompts, params=params,
@@ -102,10 +103,7 @@ class _Reply:
     def whole(self, answers: list[Answer]) -> Json:
         """The body of an answer that is not streamed."""
         found = self._head()
-        found["choices"] = [
-            self._choice(index, self._echoed(index) + answer.text, str(answer.finish_reason))
-            for index, answer in enumerate(answers)
-        ]
+        found["choices"] = [self._whole_choice(index, answer) for index, answer in enumerate(answers)]
         found["usage"] = chat_usage(self.generation.bill())
         if self.generation.call.warnings:
             found["windowtax"] = {"warnings": self.generation.call.warnings}
@@ -113,16 +111,22 @@ class _Reply:
 
     async def stream(self) -> AsyncGenerator[str, None]:
         """The events of a streamed answer."""
-        if self.body.echo:
-            for index in range(len(self.generation.tickets)):
-                yield self._chunk(index, self._echoed(index))
+        lengths = [0] * len(self.generation.tickets)
         async for news in self.generation.news():
             if news is None:
                 yield KEEP_ALIVE
             elif isinstance(news, Progress):
                 yield self._progress(news)
-            elif isinstance(news, Text) and news.text:
-                yield self._chunk(news.index, news.text)
+            elif isinstance(news, Text):
+                if self.body.echo and not lengths[news.index]:
+                    # Log-probabilities of the prompt are there when its first token is.
+                    text = self._echoed(news.index)
+                    yield self._chunk(news.index, text, logprobs=self._prompt_logprobs(news.index))
+                    lengths[news.index] = len(text)
+                if news.text or news.logprobs:
+                    logprobs = self._logprobs(news.token_ids, news.logprobs, lengths[news.index])
+                    yield self._chunk(news.index, news.text, logprobs=logprobs)
+                lengths[news.index] += len(news.text)
             elif isinstance(news, Finished):
                 yield self._chunk(news.index, "", str(news.reason))
         if self._usage_wanted:
@@ -142,11 +146,30 @@ class _Reply:
     def _usage_wanted(self) -> bool:
         return self.body.stream_options is not None and self.body.stream_options.include_usage
 
-    def _choice(self, index: int, text: str, reason: str | None) -> Json:
-        return {"index": index, "text": text, "logprobs": None, "finish_reason": reason}
+    def _whole_choice(self, index: int, answer: Answer) -> Json:
+        echoed = self._echoed(index)
+        logprobs = self._logprobs(answer.token_ids, answer.logprobs, len(echoed))
+        before = self._prompt_logprobs(index) if self.body.echo else None
+        if before is not None and logprobs is not None:
+            logprobs = {name: [*before[name], *logprobs[name]] for name in logprobs}
+        return self._choice(index, echoed + answer.text, str(answer.finish_reason), logprobs)
 
-    def _chunk(self, index: int, text: str, reason: str | None = None) -> str:
-        chunk = self._head() | {"choices": [self._choice(index, text, reason)]}
+    def _choice(self, index: int, text: str, reason: str | None, logprobs: Json | None = None) -> Json:
+        return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}
+
+    def _logprobs(self, token_ids: Sequence[int], logprobs: Sequence[TokenLogprob], offset: int) -> Json | None:
+        if self.body.logprobs is None:
+            return None
+        return text_logprobs(self.generation.served.tokenizer, token_ids, logprobs, offset)
+
+    def _prompt_logprobs(self, index: int) -> Json | None:
+        request = self.generation.tickets[index].request
+        if self.body.logprobs is None or request is None:
+            return None
+        return text_logprobs(self.generation.served.tokenizer, self._prompt(index), request.prompt_logprobs, 0)
+
+    def _chunk(self, index: int, text: str, reason: str | None = None, logprobs: Json | None = None) -> str:
+        chunk = self._head() | {"choices": [self._choice(index, text, reason, logprobs)]}
         if self._usage_wanted:
             every = self.body.stream_options is not None and self.body.stream_options.continuous_usage_stats
             begun = self.generation.tickets[0].request is not None

@@ -6,16 +6,17 @@ from typing import Any
 
 from fastapi.concurrency import run_in_threadpool
 
+from windowtax.engine.grammar import Grammar
 from windowtax.engine.sampling import SamplingParams
 from windowtax.server.call import Call
 from windowtax.server.errors import Json, bad_field
 from windowtax.server.fields import SamplingFields
 from windowtax.server.generate import Ask
+from windowtax.server.grammars import ANY_OBJECT, calls_grammar, schema_grammar, structured_grammar
 from windowtax.server.prompts import chat_text, chat_tokens
 from windowtax.server.served import Served
 from windowtax.server.toolcalls.deltas import PlainReader, Reader
 from windowtax.server.toolcalls.formats import reader_of
-from windowtax.server.toolcalls.grammar import ANY_OBJECT, calls_grammar, checked, schema_grammar
 
 NONE, AUTO, REQUIRED = "none", "auto", "required"
 
@@ -25,7 +26,7 @@ class Conversation:
     """messages: in OpenAI's shape. tools: functions, each with name, description, parameters.
 
     tool_choice: NONE, AUTO, REQUIRED, or the name of the one that must be called. schema: that the answer must fit.
-    grammar: that it must follow. variables: for the chat template.
+    structured: vLLM's structured_outputs. variables: for the chat template.
     """
 
     messages: Sequence[Json]
@@ -33,7 +34,7 @@ class Conversation:
     tool_choice: str = AUTO
     several_calls: bool = True
     schema: Json | None = None
-    grammar: str | None = None
+    structured: Json | None = None
     variables: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
@@ -73,9 +74,9 @@ async def prepare(
     **more: Any,
 ) -> Prepared:
     """Everything up to the engine. Raises ApiError 400 for what cannot be done, and where it does not fit."""
-    text, prompt_ids = await run_in_threadpool(_tokenize, served, conversation)
+    text, prompt_ids = await run_in_threadpool(tokenize, served, conversation)
     prompt_ids = cut(served, call, prompt_ids, fields)
-    grammar = await run_in_threadpool(_grammar, conversation, served.tool_format)
+    grammar = await run_in_threadpool(_grammar, served, conversation)
     room = served.room(len(prompt_ids), max_tokens)
     params = choices(fields, n, room, grammar=grammar, **more)
     ask = Ask(
@@ -116,17 +117,24 @@ def functions(tools: Sequence[Json] | None, where: str = "tools") -> list[Json]:
         function = tool.get("function", tool)
         if tool.get("type", "function") != "function" or not isinstance(function, Mapping):
             raise bad_field(f"{where}[{place}]", f"{where}[{place}] is no function; this server calls nothing itself.")
-        found.append(function_tool(function.get("name"), function.get("description"), function.get("parameters"), where))
+        parameters, strict = function.get("parameters"), function.get("strict") is True
+        found.append(function_tool(function.get("name"), function.get("description"), parameters, where, strict))
     return found
 
 
-def function_tool(name: Any, description: Any, parameters: Any, where: str) -> Json:
-    """One function. Raises ApiError 400 where it has no name, or parameters that are no schema."""
+def function_tool(name: Any, description: Any, parameters: Any, where: str, strict: bool = False) -> Json:
+    """One function. strict: calls must fit its schema. Raises ApiError 400 without a name, or a schema that is none."""
     if not isinstance(name, str) or not name:
         raise bad_field(where, f"{where}: each function needs a name.")
     if parameters is not None and not isinstance(parameters, dict):
         raise bad_field(where, f"{where}: the parameters of {name[:80]!r} must be a JSON schema.")
-    return {"name": name, "description": description or "", "parameters": parameters or ANY_OBJECT}
+    return {"name": name, "description": description or "", "parameters": parameters or ANY_OBJECT, "strict": strict}
+
+
+def told_tools(tools: Sequence[Json]) -> list[Json]:
+    """Tools as chat templates want them."""
+    names = ("name", "description", "parameters")
+    return [{"type": "function", "function": {name: tool[name] for name in names}} for tool in tools]
 
 
 def chosen_tool(choice: Any, tools: Sequence[Json]) -> str:
@@ -140,7 +148,9 @@ def chosen_tool(choice: Any, tools: Sequence[Json]) -> str:
             raise bad_field("tool_choice", f"tool_choice names {str(choice)[:80]!r}, which is not among the tools.")
         return choice
     if choice not in (NONE, AUTO, REQUIRED):
-        raise bad_field("tool_choice", f"tool_choice is {str(choice)[:80]!r}; write none, auto, required or a function.")
+        raise bad_field(
+            "tool_choice", f"tool_choice is {str(choice)[:80]!r}; write none, auto, required or a function."
+        )
     if choice == REQUIRED and not tools:
         raise bad_field("tool_choice", "tool_choice is required, but there are no tools.")
     return str(choice)
@@ -163,23 +173,29 @@ def response_schema(response_format: Any, where: str = "response_format") -> Jso
     raise bad_field(where, f"{where} needs type text, json_object, or json_schema with a schema.")
 
 
-def _tokenize(served: Served, conversation: Conversation) -> tuple[str, list[int]]:
-    tools = [{"type": "function", "function": tool} for tool in conversation.offered]
+def tokenize(served: Served, conversation: Conversation) -> tuple[str, list[int]]:
+    """The text that the model reads, and its tokens. Raises ApiError 400. Slow for long texts: call it from a thread."""
     text = chat_text(
         served.tokenizer,
         conversation.messages,
         template=served.settings.chat_template,
-        tools=tools,
+        tools=told_tools(conversation.offered),
         variables=conversation.variables,
     )
     return text, chat_tokens(served.tokenizer, text)
 
 
-def _grammar(conversation: Conversation, tool_format: str) -> str | None:
-    offered = conversation.offered
-    if offered and conversation.tool_choice != AUTO:
-        several = conversation.several_calls and conversation.tool_choice == REQUIRED
-        return calls_grammar(offered, tool_format, several=several)
+def _grammar(served: Served, conversation: Conversation) -> Grammar | None:
+    """What the answer must follow: calls where they are required or strict, else the schema that was asked for."""
+    offered, required = conversation.offered, conversation.tool_choice not in (NONE, AUTO)
+    if offered and (required or any(tool["strict"] for tool in offered)):
+        return calls_grammar(
+            served.grammars,
+            offered,
+            served.tool_format,
+            required=required,
+            parallel=conversation.several_calls and conversation.tool_choice in (AUTO, REQUIRED),
+        )
     if conversation.schema is not None:
-        return schema_grammar(conversation.schema, "response_format")
-    return None if conversation.grammar is None else checked(conversation.grammar, "structured_outputs")
+        return schema_grammar(served.grammars, conversation.schema)
+    return structured_grammar(served.grammars, conversation.structured)

@@ -1,6 +1,5 @@
 """Request fields that every generating endpoint shares, and what they mean to the sampler."""
 
-from dataclasses import fields
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,7 +10,6 @@ from windowtax.server.call import Call
 from windowtax.server.errors import ApiError, bad_field
 
 MOST_STOPS = 64
-_SAMPLER_HAS = {field.name for field in fields(SamplingParams)}
 _NO_EFFECT = {
     "user": "who the end user is; bills go by key",
     "metadata": "kept by nobody here",
@@ -47,6 +45,7 @@ class SamplingFields(Body):
     stop: str | list[str] | None = None
     stop_token_ids: list[int] | None = None
     ignore_eos: bool = False
+    min_tokens: int = 0
     repetition_penalty: float | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
@@ -59,7 +58,7 @@ class SamplingFields(Body):
     def params(self, max_tokens: int, **more: Any) -> SamplingParams:
         """Settings for the engine. more: fields that only some endpoints have; None leaves one out.
 
-        Raises ApiError 400 for values that make no sense, and for what the sampler cannot do.
+        Raises ApiError 400 for values that make no sense.
         """
         asked = {
             "temperature": 1.0 if self.temperature is None else self.temperature,
@@ -70,16 +69,14 @@ class SamplingFields(Body):
             "stop": self.stops(),
             "stop_token_ids": tuple(self.stop_token_ids or ()),
             "ignore_eos": self.ignore_eos,
+            "min_tokens": self.min_tokens,
             "repetition_penalty": self.repetition_penalty,
-            "frequency_penalty": self.frequency_penalty or None,
-            "presence_penalty": self.presence_penalty or None,
+            "frequency_penalty": self.frequency_penalty,
+            "presence_penalty": self.presence_penalty,
             "logit_bias": self._logit_bias(),
             **more,
         }
         given = {name: value for name, value in asked.items() if value is not None}
-        missing = sorted(set(given) - _SAMPLER_HAS)
-        if missing:
-            raise bad_field(missing[0], f"This version's sampler has no {missing[0]}. Leave it out.", "unsupported")
         try:
             return SamplingParams(max_tokens=max_tokens, **given)
         except BadInput as error:

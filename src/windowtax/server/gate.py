@@ -67,17 +67,18 @@ class Gate:
 
     def _check_host(self, headers: Headers) -> None:
         """Another page that points its name at this machine must not reach a server without keys through a browser."""
-        allowed = self.settings.hosts
-        host = headers.get("host", "").rsplit(":", 1)[0] if not headers.get("host", "").endswith("]") else ""
+        allowed, host = self.settings.hosts, _host(headers)
         if "*" in allowed or not self.keyring.is_open or host in allowed:
             return
-        raise ApiError(403, f"This server does not answer to the name {host!r}: see --allowed-hosts.")
+        raise ApiError(403, f"This server does not answer to the name {host[:200]!r}: see --allowed-hosts.")
 
     async def _with_body(self, receive: Receive, headers: Headers) -> Receive:
         """The body, read whole; then whatever the connection says. Raises ApiError 413, 408 and 400."""
         limit = self.settings.body_bytes
         length = headers.get("content-length", "0")
-        too_large = ApiError(413, f"The body is longer than this server takes ({limit:,} bytes).", code="body_too_large")
+        too_large = ApiError(
+            413, f"The body is longer than this server takes ({limit:,} bytes).", code="body_too_large"
+        )
         if length.isdigit() and int(length) > limit:
             raise too_large
         body = bytearray()
@@ -147,6 +148,12 @@ async def _send_error(error: ApiError, scope: Scope, receive: Receive, send: _Se
 def _request_id(headers: Headers) -> str:
     given = headers.get("x-request-id", "")
     return given if _REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4().hex[:24]}"
+
+
+def _host(headers: Headers) -> str:
+    """The name that was asked for, without the port."""
+    given = headers.get("host", "")
+    return given[: given.find("]") + 1] if given.startswith("[") else given.partition(":")[0]
 
 
 def _refuse_lone_surrogates(body: bytes) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from fastapi import Request as HttpRequest
 
+from windowtax.engine.logprobs import TokenLogprob
 from windowtax.engine.news import Box, Failed, Finished, News, Text
 from windowtax.engine.request import FinishReason, Request
 from windowtax.engine.sampling import SamplingParams
@@ -71,13 +72,16 @@ class Generation:
         try:
             for place, prompt in enumerate(ask.prompts):
                 for choice, params in enumerate(ask.params):
-                    index = place * len(ask.params) + choice
-                    self.tickets.append(
-                        self.served.service.submit(
-                            prompt, params, box=self.box, index=index,
-                            salt=salt, priority=ask.priority, timeout_s=ask.timeout_s,
-                        )  # fmt: skip
+                    ticket = self.served.service.submit(
+                        prompt,
+                        params,
+                        box=self.box,
+                        index=place * len(ask.params) + choice,
+                        salt=salt,
+                        priority=ask.priority,
+                        timeout_s=ask.timeout_s,
                     )
+                    self.tickets.append(ticket)
         except WindowtaxError as error:
             self.close()
             raise api_error(error) from None
@@ -203,16 +207,17 @@ class Answer:
 
     text: str = ""
     token_ids: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
     finish_reason: FinishReason | None = None
 
     def add(self, news: Text) -> None:
         """Takes more of it."""
         self.text += news.text
         self.token_ids += news.token_ids
+        self.logprobs += news.logprobs
 
 
 async def _gone(http: HttpRequest) -> None:
     """Returns when the client has left."""
     while not await http.is_disconnected():
         await asyncio.sleep(_LOOK_S)
-

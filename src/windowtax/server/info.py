@@ -28,7 +28,11 @@ async def ready(served: Annotated[Served, Depends(served_of)]) -> Response:
     """200 while new requests would be taken at once, 503 while the queue is full or the server is ending."""
     service = served.service
     full = service.num_waiting >= service.limits.max_waiting
-    state = {"ready": service.trouble is None and not full, "running": service.num_running, "waiting": service.num_waiting}
+    state = {
+        "ready": service.trouble is None and not full,
+        "running": service.num_running,
+        "waiting": service.num_waiting,
+    }
     return JSONResponse(state, 200 if state["ready"] else 503)
 
 

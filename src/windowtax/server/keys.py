@@ -64,7 +64,7 @@ class Caller:
         self.requests.take(1)
 
     def spend(self, num_tokens: int) -> None:
-        """Books tokens of the prompt and of the answer. Only known afterwards, so the next request pays for too many."""
+        """Books tokens of the prompt and of the answer. Known afterwards: the next request pays for too many."""
         self.tokens.take(num_tokens)
 
 

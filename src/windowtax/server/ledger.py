@@ -1,4 +1,4 @@
-"""The ledger: every request that was served, with its bill, in SQLite. It outlives the server and is read by `windowtax bill`."""
+"""The ledger: every request that was served, with its bill, in SQLite. `windowtax bill` reads it."""
 
 import queue
 import sqlite3
@@ -94,7 +94,7 @@ class Sums:
 
 
 class Ledger:
-    """Writes from a thread of its own, so that no request waits for a disk. Raises BadInput where the file is no ledger."""
+    """Writes from a thread of its own, so that no request waits for a disk. Raises BadInput for a file that is none."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -117,7 +117,9 @@ class Ledger:
     def __enter__(self) -> "Ledger":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _write(self) -> None:
@@ -154,7 +156,9 @@ def sums(path: Path, by: str, *, since_s: float = 0.0, key: str | None = None) -
         with _open(path) as database:
             rows = database.execute(query, (since_s, key, key)).fetchall()
     except sqlite3.DatabaseError as error:
-        raise BadInput(f"{path} is no ledger: {error}", "Name the file that `windowtax serve --ledger` wrote.") from None
+        raise BadInput(
+            f"{path} is no ledger: {error}", "Name the file that `windowtax serve --ledger` wrote."
+        ) from None
     return [Sums(**dict(zip(names, row, strict=True))) for row in rows]
 
 

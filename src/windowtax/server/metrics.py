@@ -76,7 +76,12 @@ class _Books(Collector):
         gauges: list[tuple[str, str, float, tuple[str, ...]]] = [
             ("num_requests_running", "Requests that hold blocks", service.num_running, (OURS, THEIRS)),
             ("num_requests_waiting", "Requests that wait", service.num_waiting, (OURS, THEIRS)),
-            ("kv_cache_usage_perc", "Share of the pool's bytes that running requests hold, 0 to 1", used, (OURS, THEIRS)),
+            (
+                "kv_cache_usage_perc",
+                "Share of the pool's bytes that running requests hold, 0 to 1",
+                used,
+                (OURS, THEIRS),
+            ),
             ("kv_pool_bytes", "Bytes of the pool", total, (OURS,)),
             ("kv_held_bytes", "Bytes that running requests hold", cache.held_bytes, (OURS,)),
         ]
@@ -115,7 +120,9 @@ class _Books(Collector):
 
     def _by_label(self) -> Iterator[Metric]:
         tally = self._service.tally
-        hits = CounterMetricFamily(f"{OURS}cache_hit_tokens", "Prompt tokens found, by tier", labels=["model_name", "tier"])
+        hits = CounterMetricFamily(
+            f"{OURS}cache_hit_tokens", "Prompt tokens found, by tier", labels=["model_name", "tier"]
+        )
         for tier in ("device", "host", "disk"):
             hits.add_metric([self._model, tier], tally.cached_tokens[tier])
         yield hits

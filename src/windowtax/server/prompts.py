@@ -79,7 +79,9 @@ def content_text(content: Any, where: str) -> str:
             text = part
         if not isinstance(text, str):
             kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
-            raise bad_field(where, f"{where} holds {str(kind)[:40]!r}; this model reads text only.", "unsupported_content")
+            raise bad_field(
+                where, f"{where} holds {str(kind)[:40]!r}; this model reads text only.", "unsupported_content"
+            )
         texts.append(text)
     return "".join(texts)
 

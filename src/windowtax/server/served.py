@@ -8,33 +8,34 @@ from fastapi import Request
 
 from windowtax.base.errors import BadInput
 from windowtax.base.units import format_bytes
+from windowtax.engine.books import window_tokens
+from windowtax.engine.grammar import Grammars
 from windowtax.engine.service import EngineService
 from windowtax.engine.tokenizer import Tokenizer
+from windowtax.plan.page.planner import Planner
 from windowtax.price.api import bill_of, default_price_lists
 from windowtax.price.lists import price_sheet
 from windowtax.price.sheet import Usage
-from windowtax.schedule.scheduler import largest_window
 from windowtax.server.biller import Biller
 from windowtax.server.errors import ApiError, Json
 from windowtax.server.ledger import Ledger
 from windowtax.server.metrics import Metrics
 from windowtax.server.settings import Settings
 from windowtax.server.toolcalls.formats import format_of
-from windowtax.spec.hardware import Hardware
 
 DEFAULT_NAME = "default"
 
 
 @dataclass
 class Served:
-    """One model behind one server. hardware: the machine, for plans and bills."""
+    """One model behind one server. planner: for /v1/plan; None where there is none."""
 
     service: EngineService
     settings: Settings
-    hardware: Hardware
     metrics: Metrics
     biller: Biller
     ledger: Ledger | None = None
+    planner: Planner | None = None
     created: int = field(default_factory=lambda: int(time.time()))
 
     @cached_property
@@ -46,6 +47,11 @@ class Served:
         return tokenizer
 
     @cached_property
+    def grammars(self) -> Grammars:
+        """Compiles and keeps the grammars that answers must follow."""
+        return Grammars(self.tokenizer, self.service.engine.model.spec.vocab_size)
+
+    @cached_property
     def tool_format(self) -> str:
         """In which format this model writes calls of tools."""
         return format_of(self.settings.chat_template or self.tokenizer.chat_template)
@@ -53,8 +59,7 @@ class Served:
     @cached_property
     def window_tokens(self) -> int:
         """The longest that prompt and answer may be together: the window, as far as the pool holds it."""
-        engine = self.service.engine
-        return min(engine.context_tokens, largest_window(engine.cache, engine.scheduler.config.max_step_tokens))
+        return window_tokens(self.service.engine)
 
     @property
     def name(self) -> str:
@@ -66,8 +71,10 @@ class Served:
         if asked and asked != DEFAULT_NAME and asked not in self.settings.names:
             names = ", ".join((*self.settings.names, DEFAULT_NAME))
             raise ApiError(
-                404, f"There is no model {asked[:200]!r} here. This server has: {names}.",
-                code="model_not_found", param="model",
+                404,
+                f"There is no model {asked[:200]!r} here. This server has: {names}.",
+                code="model_not_found",
+                param="model",
             )
 
     def room(self, num_prompt_tokens: int, max_tokens: int | None) -> int:

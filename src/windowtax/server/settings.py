@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from windowtax.base.units import MIB
-from windowtax.price.api import PriceList
+from windowtax.price.api import PriceList, default_price_lists
+
+DEFAULT_PRICE_LIST = default_price_lists()[-1]
+"""The cheapest of the lists that bills show unasked: what a call here has to compete with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,6 @@ class Settings:
     keep_alive_s: float = 10.0
     drain_s: float = 30.0
     usd_per_hour: float | None = None
-    price_list: PriceList = PriceList("deepseek", "deepseek-v4-pro")
+    price_list: PriceList = DEFAULT_PRICE_LIST
     ledger: Path | None = None
     max_choices: int = 128

@@ -73,7 +73,9 @@ class EventStream(Response):
                 log.exception("a stream failed", extra={"facts": {"request_id": self._generation.call.request_id}})
                 failure = ApiError(500, f"The server failed: {type(error).__name__}.", code="internal_error")
             if failure is not None:
-                await send({"type": "http.response.body", "body": self._last_words(failure).encode(), "more_body": True})
+                await send(
+                    {"type": "http.response.body", "body": self._last_words(failure).encode(), "more_body": True}
+                )
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             await self._events.aclose()

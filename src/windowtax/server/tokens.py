@@ -7,7 +7,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from windowtax.server.call import Call, call_of
 from windowtax.server.completions import known_ids
-from windowtax.server.conversation import functions
+from windowtax.server.conversation import functions, told_tools
 from windowtax.server.errors import Json, bad_field
 from windowtax.server.fields import Body
 from windowtax.server.prompts import chat_text, chat_tokens
@@ -77,7 +77,7 @@ def _ids(served: Served, body: TokenizeRequest) -> list[int]:
         served.tokenizer,
         body.messages or [],
         template=served.settings.chat_template,
-        tools=[{"type": "function", "function": tool} for tool in functions(body.tools)],
+        tools=told_tools(functions(body.tools)),
         variables=body.chat_template_kwargs,
         add_generation_prompt=body.add_generation_prompt,
     )

@@ -6,6 +6,7 @@ from windowtax.server.errors import Json
 CACHE_WRITE_TOKENS = 0
 """Blocks of every prompt are kept unasked and at no charge, so none is billed as written; clients want a number."""
 
+
 def chat_usage(bill: CallBill) -> Json:
     """OpenAI's, of chats and completions, with our bill as `windowtax`."""
     return {

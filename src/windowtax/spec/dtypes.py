@@ -1,10 +1,10 @@
 """Element types, and the cache dtypes that are built of them.
 
 A cache dtype says which planes one cached vector per head becomes: its elements, and the scales that belong to them.
-What a person writes (`cache_dtype` reads it): a name; a name for keys and one for values, `int8/int4`, which has the
-short name `k8v4`, as `int4_channel/int4` is `k4v4`; and behind a plus what else is chosen: `+edges:2` (the first and
-last two layers that keep tokens stay in bf16), `+index:mxfp4` (keys of a sparse index), `+state:bf16` and `+conv:fp32`
-(recurrent and convolution states).
+What a person writes (`cache_dtype` reads it): a name; a name for keys and one for values, `int8/int4_hadamard`, which
+has the short name `k8v4`, as `int4_channel/int4_hadamard` is `k4v4`; and behind a plus what else is chosen: `+edges:2`
+(the first and last two layers that keep tokens stay in bf16), `+index:mxfp4` (keys of a sparse index), `+state:bf16`
+and `+conv:fp32` (recurrent and convolution states).
 """
 
 from dataclasses import dataclass, replace
@@ -29,6 +29,7 @@ FP8 = ElementType("fp8", 8)
 INT8 = ElementType("int8", 8)
 INT5 = ElementType("int5", 5)
 INT4 = ElementType("int4", 4)
+INT4_HADAMARD = ElementType("int4_hadamard", 4)
 INT3 = ElementType("int3", 3)
 E2M1 = ElementType("e2m1", 4)
 UE8M0 = ElementType("ue8m0", 8)
@@ -191,14 +192,21 @@ CHANNEL_SPAN = 32
 
 _INT8 = CacheDtype("int8", INT8, FP32, "1 byte per number and one fp32 scale per token and head")
 _INT4 = CacheDtype("int4", INT4, FP32, "half a byte per number and one fp32 scale per token and head")
+_INT4_HADAMARD = CacheDtype(
+    "int4_hadamard",
+    INT4_HADAMARD,
+    FP16,
+    "values: half a byte per number behind a Hadamard matrix, an fp16 scale and middle per token and head",
+    scales=2,
+)
 _INT4_CHANNEL = CacheDtype(
     "int4_channel",
     INT4,
     FP16,
-    "keys: half a byte per number, an fp16 scale and least value per channel and 32 tokens; values: int4",
+    "keys: half a byte per number, an fp16 scale and least value per channel and 32 tokens; values: int4_hadamard",
     scales=2,
     span=CHANNEL_SPAN,
-    value=_INT4,
+    value=_INT4_HADAMARD,
 )
 
 _MLA_FP8 = RowFormat(FP8, FP32, 128, BF16)
@@ -227,6 +235,7 @@ CACHE_DTYPES = {
         _INT8,
         _INT4,
         _INT4_CHANNEL,
+        _INT4_HADAMARD,
         CacheDtype("mxfp8", FP8, UE8M0, "1 byte per number and one exponent byte per 32 numbers", group=32),
         CacheDtype("mxfp4", E2M1, UE8M0, "half a byte per number and one exponent byte per 32 numbers", group=32),
         CacheDtype("nvfp4", E2M1, FP8, "half a byte per number and one e4m3 scale per 16 numbers", group=16),
@@ -273,8 +282,8 @@ OTHER_NAMES = {
     "fp8_per_token_head": "fp8_token_head",
     "int8_per_token_head": "int8",
     "int4_per_token_head": "int4",
-    "k8v4": "int8/int4",
-    "k4v4": "int4_channel/int4",
+    "k8v4": "int8/int4_hadamard",
+    "k4v4": "int4_channel/int4_hadamard",
 }
 """Spellings of engines and of configs, and short names -> ours."""
 

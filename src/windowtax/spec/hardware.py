@@ -1,7 +1,7 @@
 """Hardware: what a planner must know of a chip, each number with its unit, its basis, its source and its date."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from windowtax.base.errors import BadInput
@@ -29,6 +29,9 @@ class Hardware:
     link_bytes_per_s: B/s per direction to the other accelerators of the node, None where there are none.
     network_bytes_per_s: B/s per direction and accelerator to other nodes, None where nobody says.
     usd_per_hour: USD/h for one accelerator, None where nobody rents it out.
+
+    Where it was measured apart: attention_efficiency, share of the peak that attention's scores reach in a prefill;
+    cache_efficiency_by_dtype, cache_efficiency for a cache of that dtype (see `for_cache`).
     """
 
     name: str
@@ -49,6 +52,8 @@ class Hardware:
     all_reduce_s: Sourced | None = None
     network_bytes_per_s: Sourced | None = None
     usd_per_hour: Sourced | None = None
+    attention_efficiency: Sourced | None = None
+    cache_efficiency_by_dtype: Mapping[str, Sourced] = field(default_factory=dict[str, Sourced])
 
     @property
     def node_size(self) -> int:
@@ -74,6 +79,17 @@ class Hardware:
         """FLOP/s that a prefill really reaches with numbers of `element`: peak times efficiency. Raises BadInput."""
         found = self.compute_element(element)
         return self.peak_flops_per_s[found].value * self.compute_efficiency[found].value
+
+    def score_flops_per_s(self, element: str) -> float:
+        """FLOP/s that attention's scores really reach with numbers of `element`. Raises BadInput."""
+        if self.attention_efficiency is None:
+            return self.flops_per_s(element)
+        return self.peak_flops_per_s[self.compute_element(element)].value * self.attention_efficiency.value
+
+    def for_cache(self, dtype: str) -> "Hardware":
+        """The same chip as it reads a cache of that dtype, where that was measured."""
+        found = self.cache_efficiency_by_dtype.get(dtype)
+        return self if found is None else replace(self, cache_efficiency=found)
 
     @property
     def achieved_bytes_per_s(self) -> float:
@@ -106,6 +122,8 @@ class Hardware:
             expert_overhead_s=none,
             link_efficiency=one,
             all_reduce_s=none,
+            attention_efficiency=None,
+            cache_efficiency_by_dtype={},
         )
 
     def priced(self, usd_per_hour: float, date: str) -> "Hardware":

@@ -8,6 +8,7 @@ same bytes head by head. Nobody reads what the other wrote.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -119,14 +120,17 @@ class KVStore:
         """Everything that one block holds: plane after plane as the layout names them, in each layer after layer."""
         return b"".join(plane[:, block_id].cpu().numpy().tobytes() for plane in self.planes[group].values())
 
-    def put_block_bytes(self, group: int, block_id: int, data: bytes) -> None:
-        """Fills a block with what `block_bytes` gave for one of the same group."""
-        begin = 0
+    def put_block_bytes(self, group: int, block_id: int, data: bytes | bytearray | memoryview) -> None:
+        """Fills a block with what `block_bytes` gave for one of the same group; from any thread, if the block is its own."""
+        source, begin = np.frombuffer(data, np.uint8), 0
         for plane in self.planes[group].values():
             part = plane[:, block_id]
-            size = part.numel()
-            part.copy_(torch.frombuffer(bytearray(data[begin : begin + size]), dtype=torch.uint8).view(part.shape))
-            begin += size
+            values = source[begin : begin + part.numel()].reshape(part.shape)
+            if part.is_cpu:
+                part.numpy()[...] = values
+            else:
+                part.copy_(torch.tensor(values))
+            begin += part.numel()
 
 
 def rows_per_block(cache: LayerCache, block_size: int) -> int:

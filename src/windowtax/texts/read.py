@@ -67,6 +67,21 @@ def read_documents(paths: Sequence[str], *, stdin: BinaryIO | None = None) -> Re
     return Reading(tuple(reader.documents), tuple(reader.skipped))
 
 
+def read_bytes(name: str, data: bytes) -> Document:
+    """One document from a file's bytes. Raises BadInput where they are no text, or an empty one."""
+    what = "Standard input" if name == STDIN else repr(name)
+    try:
+        document = _document(name, data)
+    except NotText as error:
+        raise BadInput(
+            f"{what} cannot be read as text: {error.message}.",
+            "Convert it to text first (a PDF with pdftotext, say).",
+        ) from error
+    if not document.text.strip():
+        raise BadInput(f"{what} holds no text.", "Give a file with something in it.")
+    return document
+
+
 class _Reader:
     def __init__(self) -> None:
         self.documents: list[Document] = []
@@ -95,17 +110,7 @@ class _Reader:
             raise BadInput(f"{given!r} cannot be read: {reason}.", "Check its permissions.") from error
 
     def _add_named(self, name: str, data: bytes) -> None:
-        what = "Standard input" if name == STDIN else repr(name)
-        try:
-            document = _document(name, data)
-        except NotText as error:
-            raise BadInput(
-                f"{what} cannot be read as text: {error.message}.",
-                "Convert it to text first (a PDF with pdftotext, say).",
-            ) from error
-        if not document.text.strip():
-            raise BadInput(f"{what} holds no text.", "Give a file with something in it.")
-        self.documents.append(document)
+        self.documents.append(read_bytes(name, data))
 
     def _add_folder(self, given: str, folder: Path) -> None:
         num_documents, num_skipped = len(self.documents), len(self.skipped)

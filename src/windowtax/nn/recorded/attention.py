@@ -24,9 +24,10 @@ _ELEMENTS = {
     "bf16": Element.BF16,
     "fp8": Element.F8,
     "int8": Element.I8,
-    "int4": Element.I4,
+    "int4_hadamard": Element.I4,
 }
-_SCALED = (Element.I8, Element.I4)
+_SCALES = {"int8": ("fp32", ()), "int4_hadamard": ("fp16", (2,))}
+"""Elements that have scales per token and head: in what, and how many if not one."""
 _NORMS = {QkNorm.NONE: 0, QkNorm.PER_HEAD: 1, QkNorm.WHOLE: 2}
 
 
@@ -153,17 +154,18 @@ def why_not_recorded(spec: SoftmaxAttention, layout: CacheLayout, layer: int) ->
     parts = [group.cache for group in layout.groups if layer in group.layers]
     if sum(_by_channel(cache) for cache in parts) > 1:
         return "keys with scales per channel in more than one part"
+    if spec.chunk is not None and spec.chunk % BLOCK_SIZE and any(map(_by_channel, parts)):
+        return f"keys with scales per channel in chunks that are no multiple of {BLOCK_SIZE} tokens"
     return next((reason for cache in parts if (reason := _why_not_kept(cache)) is not None), None)
 
 
 def _why_not_kept(cache: LayerCache) -> str | None:
     planes = {plane.name: plane for plane in cache.planes}
     for name in ("k", "v") if "k" in planes else ():
-        element = _ELEMENTS.get(planes[name].element)
-        scale = planes.get(f"{name}_scale")
-        per_token = scale is not None and scale.span == 1 and scale.element == "fp32" and len(scale.shape) == 1
-        if element is None or (element in _SCALED) != (per_token or (name == "k" and _by_channel(cache))):
-            return f"a cache of {planes[name].element} with its scales"
-        if scale is not None and element not in _SCALED:
-            return f"a cache of {planes[name].element} with scales"
+        if name == "k" and _by_channel(cache):
+            continue
+        element, scale = planes[name].element, planes.get(f"{name}_scale")
+        scales = None if scale is None else (scale.element, scale.shape[1:])
+        if element not in _ELEMENTS or scales != _SCALES.get(element):
+            return f"a cache of {element} with its scales"
     return None

@@ -46,15 +46,18 @@ def plots_json(planner: Planner, form: Form) -> dict[str, Any]:
     return {"plots": plots_html(plots(around), around)}
 
 
-def live_page(planner: Planner, form: Form) -> str:
-    """The page with its controls; its figures are there at once, its plots follow. Raises as look does."""
+def live_page(planner: Planner, form: Form, framed: bool = False) -> str:
+    """The page with its controls; its figures are there at once, its plots follow. Raises as look does.
+
+    framed: it stands inside another page, which has the header.
+    """
     view = look(planner, form)
     catalog = planner.start.device(form.hardware, None)
     return _fill(
         title=view.title,
         head='<link rel="stylesheet" href="page.css"><script src="tips.js" defer></script>'
         '<script src="page.js" defer></script>',
-        kind="live",
+        kind="live framed" if framed else "live",
         controls=f"""<form id="form" class="controls" autocomplete="off"><details open><summary>The question</summary>
 {controls_html(planner.start, view, catalog)}</details></form>""",
         alert='<div id="alert" class="alert" role="alert" hidden></div>',

@@ -23,7 +23,7 @@ class StepTimer:
         self._rank = rank
         self._cache_bytes_per_s = hardware.cache_bytes_per_s
         self._matrix_flops_per_s = hardware.flops_per_s(rank.scheme.compute) * ranks
-        self._score_flops_per_s = hardware.flops_per_s(rank.score_element) * ranks
+        self._score_flops_per_s = hardware.score_flops_per_s(rank.score_element) * ranks
         self._layer_flops = spec.layer_flops_per_token
         self._head_flops = spec.head_flops_per_token
         self._decodes: dict[int, tuple[int, int]] = {}

@@ -1,4 +1,4 @@
-"""Tools for models whose template does not know them: told in words, in the format that Hermes and Qwen models write."""
+"""Tools for models whose template does not know them: told in words, in the format of Hermes and Qwen models."""
 
 import json
 from collections.abc import Mapping, Sequence

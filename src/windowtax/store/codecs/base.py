@@ -16,12 +16,14 @@ from windowtax.spec.planes import Plane
 class Codec(ABC):
     """Rows of numbers in one element type, with the scales that belong to them.
 
-    element, scale: the element types of the two planes; scale None: there is no plane of scales. span: tokens that
-    share one row of scales; encode and decode then take whole spans. no_keys: why keys are not kept like this.
+    element, scale: the element types of the two planes; scale None: there is no plane of scales. scales: how many
+    belong to each vector. span: tokens that share one row of scales; encode and decode then take whole spans.
+    no_keys: why keys are not kept like this.
     """
 
     element: ClassVar[str]
     scale: ClassVar[str | None] = None
+    scales: ClassVar[int] = 1
     span: ClassVar[int] = 1
     no_keys: ClassVar[str | None] = None
 
@@ -64,10 +66,13 @@ def _stores(dtype: CacheDtype) -> bool:
 
 
 def _find(data: Plane, scale: Plane | None) -> Codec | None:
-    if scale is not None and scale.span == 1 and scale.shape != data.shape[:-1]:
-        return None  # scales of groups of numbers
     element, span = (None, 1) if scale is None else (scale.element, scale.span)
     for _, codec in CODECS.items():
-        if (codec.element, codec.scale, codec.span) == (data.element, element, span):
+        per_vector = scale is None or span > 1 or _scale_shape(data, codec) == scale.shape
+        if per_vector and (codec.element, codec.scale, codec.span) == (data.element, element, span):
             return codec()
     return None
+
+
+def _scale_shape(data: Plane, codec: type[Codec]) -> tuple[int, ...]:
+    return data.shape[:-1] + ((codec.scales,) if codec.scales > 1 else ())

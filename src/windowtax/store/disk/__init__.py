@@ -1,1 +1,1 @@
-"""Blocks of kept prefixes on a disk: append-only segment files with checksums, and an index that they can be read from."""
+"""Blocks of kept prefixes on a disk: append-only segment files with checksums, and an index over them."""

@@ -22,7 +22,7 @@ Form = dict[str, Any]
 
 
 class Folder:
-    """One such folder; made, with its parents, unless it must be there already. Raises BadInput where it cannot be used.
+    """One such folder; made, unless it must be there already. Raises BadInput where it cannot be used.
 
     Only its owner can read it: prompts lie in it as token ids.
     """

@@ -36,7 +36,7 @@ class Room:
 
     @property
     def largest_record_bytes(self) -> int | None:
-        """The largest record that is taken in: clearing moves records, and needs room for that beside the budget's rest."""
+        """The largest record that is taken in: clearing moves records, and needs room for that."""
         return None if self.budget_bytes is None else self.budget_bytes // 8
 
     @property

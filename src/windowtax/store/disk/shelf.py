@@ -1,4 +1,4 @@
-"""The records of a folder as one process sees them: found, read and checked, counted, and those on their way to disk."""
+"""The records of a folder as one process sees them: found, read, checked, counted; also those still to be written."""
 
 import os
 import threading
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from windowtax.store.disk.folder import Folder
 from windowtax.store.disk.index import Entry, Index, write_whole
-from windowtax.store.disk.record import Parts, Record, unpack
+from windowtax.store.disk.record import Head, Record, unpack, unpack_head
 from windowtax.store.disk.segment import SegmentScan, read_record, segment_numbers, segment_path
 
 WAITING = -1
@@ -100,6 +100,14 @@ class Shelf:
         if entry is not None:
             self._lose(entry)
         return None
+
+    def head(self, entry: Entry) -> Head | None:
+        """What the head of a written record says, without its bytes; None where it cannot be read."""
+        size = entry.record_bytes - entry.payload_bytes
+        try:
+            return unpack_head(read_record(self.folder.segments, entry.segment, entry.offset, size))
+        except OSError:
+            return None
 
     def touch(self, keys: Iterable[bytes]) -> None:
         """Books a use of these now."""

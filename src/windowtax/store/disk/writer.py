@@ -24,7 +24,7 @@ _TEXT = {errno.ENOSPC: "the disk is full", errno.EFBIG: "the system lets no file
 
 
 class Sync(StrEnum):
-    """When to wait for the disk. Less than EACH can cost blocks in a power failure, never a wrong byte: they are checked."""
+    """When to wait for the disk. Less than EACH can cost blocks in a power failure, never a wrong byte: all are checked."""
 
     NEVER = "never"
     SEALED = "sealed"

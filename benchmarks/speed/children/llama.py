@@ -87,17 +87,17 @@ def _best(context: object, row: int, vocab: int) -> int:
 def _stretch(context: object, memory: object, filled: int, wanted: int) -> None:
     """Loads the sequence again with copies of its cells, up to `wanted`: its saved state, written longer.
 
-    The state is (llama-kv-cache.cpp, state_write): n_stream, cells, per cell position, 1, sequence; v_trans, layers;
+    The state is (llama-context.cpp and llama-kv-cache.cpp, state_write): magic, sequence, streams, cells, per cell position, 1, sequence; v_trans, layers;
     per layer type, bytes of a row, keys; then values alike, or, transposed, type, bytes of a number, rows, values.
     """
     size = lib.llama_state_seq_get_size(context, 0)
     state = (ctypes.c_uint8 * size)()
     assert lib.llama_state_seq_get_data(context, state, size, 0) == size
     old, times = memoryview(bytes(state)), wanted // filled
-    streams, cells = struct.unpack_from("<II", old)
+    _, _, streams, cells = struct.unpack_from("<IiII", old)
     assert (streams, cells) == (1, filled), (streams, cells)
-    out = [struct.pack("<II", 1, wanted), *(struct.pack("<iIi", p, 1, 0) for p in range(wanted))]
-    at = 8 + 12 * cells
+    out = [old[:8], struct.pack("<II", 1, wanted), *(struct.pack("<iIi", p, 1, 0) for p in range(wanted))]
+    at = 16 + 12 * cells
     transposed, layers = struct.unpack_from("<II", old, at)
     out.append(old[at : at + 8])
     at += 8

@@ -1,0 +1,69 @@
+"""Starts one child when the machine is idle, with a gauge before it, and says when it began. Runs in our environment."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+
+import psutil
+
+IDLE_SHARE = 15.0
+PATIENCE_S = 20.0
+_GAUGE_S = 0.15
+
+
+def main() -> None:
+    """Argument: JSON with the child's command, and whether a neighbour is to be busy beside it."""
+    order = json.loads(sys.argv[1])
+    waited_s, others = wait_until_idle()
+    result: dict[str, object] = {"waited_s": waited_s, "others_percent": others, "load": os.getloadavg()[0]}
+    result["gauge"] = gauge()
+    with neighbour() if order["neighbour"] else contextlib.nullcontext():
+        result["began"] = time.time()
+        child = subprocess.run(order["command"], capture_output=True, text=True, timeout=order["timeout_s"], check=False)
+    lines = [line for line in child.stdout.splitlines() if line.startswith("RESULT ")]
+    if child.returncode or not lines:
+        print(child.stdout[-1000:], child.stderr[-3000:], file=sys.stderr)
+        sys.exit(1)
+    print("RESULT " + json.dumps(result | json.loads(lines[-1].removeprefix("RESULT "))))
+
+
+def wait_until_idle() -> tuple[float, float]:
+    """Seconds waited, and the share of the processors that others still use, in percent."""
+    began = time.monotonic()
+    while (busy := psutil.cpu_percent(0.3)) > IDLE_SHARE and time.monotonic() - began < PATIENCE_S:
+        pass
+    return time.monotonic() - began, busy
+
+
+def gauge() -> dict[str, float]:
+    """What the machine does in this minute: B/s read by two threads, and bf16 and fp32 operations per second."""
+    try:
+        from windowtax import _native
+    except ImportError:
+        return {}
+    gauge = getattr(_native, "gauge", None)
+    if gauge is None:
+        return {}
+    threads = psutil.cpu_count() or 1
+    return {
+        "read_bytes_per_s": gauge.read(256 << 20, threads, _GAUGE_S),
+        "bf16_flops_per_s": gauge.multiply("", "bf16", threads, _GAUGE_S),
+        "fp32_flops_per_s": gauge.multiply("", "fp32", threads, _GAUGE_S),
+    }
+
+
+@contextlib.contextmanager
+def neighbour() -> "contextlib.Generator[None]":
+    """A process that never rests."""
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        busy.terminate()
+        busy.wait()
+
+
+main()

@@ -1,0 +1,209 @@
+"""From the words of `windowtax serve` to a server that runs: load, size the pool, say what there is, serve."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from windowtax.base.errors import BadInput
+from windowtax.base.folders import cache_folder
+from windowtax.base.units import format_bytes, format_exact_bytes, format_tokens, parse_tokens
+from windowtax.catalog.hardware_catalog import hardware, hardware_names
+from windowtax.catalog.read import read_model
+from windowtax.cli.asking import open_model
+from windowtax.cli.console import messages
+from windowtax.cli.plan_words import priced_device
+from windowtax.engine.books import window_tokens, windows_held
+from windowtax.engine.engine import Engine
+from windowtax.engine.gauge import this_machine
+from windowtax.engine.load import LoadedModel
+from windowtax.engine.service import EngineService, ServiceLimits
+from windowtax.engine.session import EngineOptions, admit, longest_window, open_shared_engine
+from windowtax.plan.page.form import Form, Start
+from windowtax.plan.page.planner import Planner
+from windowtax.price.api import PriceList
+from windowtax.server.app import make_app
+from windowtax.server.biller import Biller
+from windowtax.server.keys import make_keyring
+from windowtax.server.ledger import Ledger
+from windowtax.server.logs import FORMATS, set_up
+from windowtax.server.metrics import Metrics
+from windowtax.server.run import bind, make_server
+from windowtax.server.served import Served
+from windowtax.server.settings import DEFAULT_PRICE_LIST, Settings
+from windowtax.spec.hardware import Hardware
+
+_HERE = ("127.0.0.1", "localhost", "::1")
+_LEVELS = ("debug", "info", "warning", "error")
+AUTO = "auto"
+_FIRST_TOKENS = 16
+"""A window that is surely wanted: what does not even hold this is refused before a weight is read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelWords:
+    """What is served, and how. window: a number of tokens as typed, or AUTO."""
+
+    name: str
+    window: str
+    max_sequences: int
+    dtype: str
+    rope: str | None
+    attention: str | None
+    eviction: str
+    options: EngineOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerWords:
+    """Where and to whom it is served."""
+
+    host: str
+    port: int
+    names: tuple[str, ...]
+    api_keys: tuple[str, ...]
+    api_keys_file: Path | None
+    allowed_hosts: tuple[str, ...]
+    cors_origins: tuple[str, ...]
+    body_bytes: int
+    max_waiting: int
+    request_timeout_s: float | None
+    drain_s: float
+    usd_per_hour: float | None
+    compare_api: str | None
+    ledger: str | None
+    chat_template: Path | None
+    log_format: str
+    log_level: str
+
+
+def run(words: ModelWords, server: ServerWords) -> None:
+    """Serves until a signal comes. Raises what reading, admitting and binding raise, before any request is taken."""
+    err = messages()
+    if server.log_format not in FORMATS or server.log_level not in _LEVELS:
+        raise BadInput(
+            f"--log-format {server.log_format} and --log-level {server.log_level} make no log.",
+            f"Formats: {', '.join(FORMATS)}; levels: {', '.join(_LEVELS)}.",
+        )
+    keyring = make_keyring(server.api_keys, server.api_keys_file)
+    listening = bind(server.host, server.port)
+    try:
+        set_up(server.log_format, server.log_level)
+        engine, why = open_engine(words, err)
+        served = _served(engine, words, server)
+        running = make_server(make_app(served, keyring), served)
+        address = f"http://{server.host}:{listening.getsockname()[1]}"
+        _say(err, engine, why, served, address, is_open=keyring.is_open)
+        running.run(sockets=[listening])
+    finally:
+        listening.close()
+
+
+def open_engine(words: ModelWords, err: Console) -> tuple[Engine, str]:
+    """The engine, and why its window is what it is. Raises DoesNotFit, with the sum."""
+    files = open_model(words.name, words.dtype, err, rope=words.rope, attention=words.attention)
+    asked = None if words.window == AUTO else parse_tokens(words.window)
+    admit(files, asked or _FIRST_TOKENS, words.options)
+    backend = files.backend(words.options.cache_dtype, words.options.weights)
+    with err.status(f"loading {files.spec.name} ..."):
+        model = files.load(backend)
+    window, why = _window(model, asked, words.options)
+    return open_shared_engine(
+        model, window, words.options, max_sequences=words.max_sequences, policy=words.eviction
+    ), why
+
+
+def _window(model: LoadedModel, asked: int | None, options: EngineOptions) -> tuple[int, str]:
+    claimed = model.spec.max_context_tokens
+    if asked is not None:
+        if asked > claimed:
+            raise BadInput(
+                f"--max-model-len {asked:,} is more than the {claimed:,} tokens that {model.spec.name} was made for.",
+                f"Stretch it with --rope yarn:{-(-asked // claimed)}, or take a model with a longer window.",
+            )
+        return asked, "as asked"
+    longest = longest_window(model, options)
+    return longest, "the model's own" if longest >= claimed else "the longest that the memory holds"
+
+
+def _served(engine: Engine, words: ModelWords, server: ServerWords) -> Served:
+    machine = this_machine()
+    rent = None if machine.usd_per_hour is None else machine.usd_per_hour.value
+    settings = Settings(
+        names=server.names or (engine.model.spec.name,),
+        chat_template=None if server.chat_template is None else _template(server.chat_template),
+        hosts=(*_HERE, "[::1]", *server.allowed_hosts) if server.host in _HERE else ("*",),
+        cors_origins=server.cors_origins,
+        body_bytes=server.body_bytes,
+        drain_s=server.drain_s,
+        usd_per_hour=rent if server.usd_per_hour is None else server.usd_per_hour,
+        price_list=DEFAULT_PRICE_LIST if server.compare_api is None else PriceList.parse(server.compare_api),
+    )
+    limits = ServiceLimits(max_waiting=server.max_waiting, timeout_s=server.request_timeout_s)
+    service = EngineService(engine, limits)
+    return Served(
+        service=service,
+        settings=settings,
+        metrics=Metrics(service, settings.names[0]),
+        biller=Biller(service.tally, settings.price_list, settings.usd_per_hour),
+        ledger=None if server.ledger == "none" else Ledger(ledger_path(server.ledger)),
+        planner=_planner(engine, words, machine),
+    )
+
+
+def ledger_path(word: str | None) -> Path:
+    """The ledger's file: as named, or in the user's folder."""
+    return cache_folder() / "ledger.sqlite" if word is None else Path(word).expanduser()
+
+
+def _planner(engine: Engine, words: ModelWords, machine: Hardware) -> Planner:
+    """Plans around the served model on this machine; other models and machines are those of the catalog."""
+    from windowtax.plan.page.controls import model_choices
+
+    spec = engine.model.spec
+    form = Form(
+        model=spec.name,
+        context=window_tokens(engine),
+        output_tokens=min(512, max(1, window_tokens(engine) // 2)),
+        hardware=machine.name,
+        cache_dtype=words.options.cache_dtype,
+    )
+    start = Start(
+        form=form,
+        read_spec=lambda name: spec if name == spec.name else read_model(name),
+        device=priced_device,
+        models={**model_choices(spec.name), spec.name: spec.name},
+        devices={name: hardware(name).title for name in hardware_names()},
+    )
+    return Planner(start)
+
+
+def _template(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise BadInput(f"The chat template {path} cannot be read: {error}") from None
+
+
+def _say(err: Console, engine: Engine, why: str, served: Served, address: str, *, is_open: bool) -> None:
+    """The start-up banner: what computes, what the cache holds, for how many, and who can reach it."""
+    backend, cache, config = engine.model.backend, engine.cache, engine.scheduler.config
+    window = window_tokens(engine)
+    reason = f" ({backend.why_not})" if backend.why_not else ""
+    token_bytes = cache.layout.growth_bytes_per_token
+    lines = [
+        ("model", f"{served.name}, computed by {backend.name}{reason}; weights {backend.weights_text}: "
+                  f"{format_bytes(engine.model.weight_bytes)}"),
+        ("window", f"{format_tokens(window)} tokens, {why}"),
+        ("KV cache", f"{format_exact_bytes(cache.layout.pool_bytes(cache.num_blocks))}; {token_bytes:,} B per token"),
+        ("users", f"{windows_held(engine):.2f} at that window; up to {config.max_sequences:,} requests at once"),
+        ("step", f"up to {config.max_step_tokens:,} tokens"),
+        ("ledger", str(served.ledger.path) if served.ledger else "none"),
+        ("address", address),
+    ]  # fmt: skip
+    for name, text in lines:
+        err.print(f"{name:9} {text}", markup=False, highlight=False)
+    public = not any(f"//{name}:" in address for name in _HERE)
+    if public:
+        who = "everybody who reaches this machine may use it: set --api-key" if is_open else "with an API key"
+        err.print(f"{'open':9} this listens beyond this machine, {who}", style="bold yellow" if is_open else None)

@@ -1,0 +1,165 @@
+"""What our own engine reaches on this machine: a few steps of a small model of noise, and the planner's rates from them.
+
+The same program runs as for a real model, so every figure has everything in it: kernels, threads, waiting. Five unknowns
+come from differences: the constant per layer from a model so small that nothing else counts; weights from one token
+behind an empty context; the cache from one token behind a long one; products from many tokens at once, and attention's
+scores from the same behind a long context.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from windowtax.cache.manager import CacheManager
+from windowtax.catalog.machine import EngineRates
+from windowtax.engine.backend import weight_format
+from windowtax.nn.recorded.decoder import RecordedDecoder, SequenceTables
+from windowtax.ops.native import NativeState, WeightFormat
+from windowtax.ops.packed import GROUP, Codes, Rows
+from windowtax.spec.attention.full import FullAttention
+from windowtax.spec.cache import CacheLayout
+from windowtax.spec.dtypes import cache_dtype
+from windowtax.spec.mlp import GatedMlp
+from windowtax.spec.model import LayerSpec, ModelSpec
+from windowtax.spec.rope.base import Rope
+from windowtax.spec.rope.none import NoScaling
+from windowtax.store.kv import KVStore
+
+CACHE_DTYPES = ("fp32", "fp16", "bf16", "fp8", "int8", "k8v4", "k4v4")
+_HEAD_DIM = 64
+_LONG_TOKENS = 8192
+_CHUNK_TOKENS = 1024
+_DECODES, _PREFILLS = 9, 3
+
+
+def calibrate(native: NativeState, num_threads: int) -> EngineRates:
+    """Some ten seconds. Needs the native kernels."""
+    tiny = _Bench(_spec(heads=2, kv_heads=1, hidden=128, inner=256, layers=8), "stored", native, num_threads)
+    overhead_s = tiny.decode_s("bf16", 1) / 8
+    stored = _Bench(_small(), "stored", native, num_threads)
+    full = _Bench(_small(), "full", native, num_threads)
+    constant_s = overhead_s * len(full.spec.layers)
+    empty_s = {bench.weights: bench.decode_s("bf16", 1) for bench in (stored, full)}
+    product, attention = stored.prefill_rates(constant_s)
+    return EngineRates(
+        level=native.level,
+        weight_bytes_per_s={
+            "bf16": full.decoder.step_weight_bytes / max(empty_s["full"] - constant_s, 1e-6),
+            "int4": stored.decoder.step_weight_bytes / max(empty_s["stored"] - constant_s, 1e-6),
+        },
+        cache_bytes_per_s={name: stored.cache_rate(name) for name in CACHE_DTYPES},
+        product_flops_per_s=product,
+        attention_flops_per_s=attention,
+        layer_overhead_s=overhead_s,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Noise:
+    """Weights of noise: 4-bit codes with scales where `quantised`, bf16 else."""
+
+    spec: ModelSpec
+    quantised: bool
+
+    def take(self, name: str) -> Tensor:
+        """A norm of ones; nothing else is asked for."""
+        return torch.ones(self._shape(name), dtype=torch.bfloat16)
+
+    def rows(self, name: str) -> Rows:
+        """A matrix."""
+        rows, columns = self._shape(name)
+        if not self.quantised:
+            return torch.randn(rows, columns, dtype=torch.bfloat16) * 0.02
+        rng = np.random.default_rng(0)
+        scale = np.full((rows, columns // GROUP), 0.005, dtype=np.float32)
+        return Codes(rng.integers(0, 16, (rows, columns), dtype=np.int8), scale, scale * -8)
+
+    def code_format(self, name: str) -> WeightFormat | None:
+        """As a file of such weights would say."""
+        return WeightFormat.Q4 if self.quantised else None
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        return next(weight.shape for weight in self.spec.weights() if weight.name == name)
+
+
+class _Bench:
+    """A model of noise, and the time of its steps."""
+
+    def __init__(self, spec: ModelSpec, weights: str, native: NativeState, num_threads: int) -> None:
+        self.spec, self.weights = spec, weights
+        source = _Noise(spec, weights == "stored")
+        self.decoder = RecordedDecoder(spec, source, weight_format(weights, "bf16"), native, num_threads)
+
+    def decode_s(self, cache: str, context_tokens: int) -> float:
+        """One token at the end of such a context, s."""
+        return self._step_s(cache, context_tokens - 1, 1, _DECODES)
+
+    def cache_rate(self, cache: str) -> float:
+        """B/s at which decode attention reads a cache of that dtype."""
+        layout = self._layout(cache)
+        read = layout.read_bytes(_LONG_TOKENS) - layout.read_bytes(1)
+        return read / max(self.decode_s(cache, _LONG_TOKENS) - self.decode_s(cache, 1), 1e-6)
+
+    def prefill_rates(self, constant_s: float) -> tuple[float, float]:
+        """FLOP/s of products, and of attention's scores, where many tokens are computed at once."""
+        starts = (0, _LONG_TOKENS - _CHUNK_TOKENS)
+        near_s, far_s = (self._step_s("bf16", start, _CHUNK_TOKENS, _PREFILLS) for start in starts)
+        near, far = (self.spec.attention_flops(start, _CHUNK_TOKENS) for start in starts)
+        attention = (far - near) / max(far_s - near_s, 1e-6)
+        products = _CHUNK_TOKENS * self.spec.layer_flops_per_token + self.spec.head_flops_per_token
+        return products / max(near_s - near / attention - constant_s, 1e-6), attention
+
+    def _layout(self, cache: str) -> CacheLayout:
+        return self.spec.layout(cache_dtype(cache))
+
+    def _step_s(self, cache: str, start: int, count: int, rounds: int) -> float:
+        """The median of some steps of `count` tokens behind `start`, the first left out."""
+        layout = self._layout(cache)
+        manager = CacheManager(layout, layout.peak_blocks(start + count, count))
+        assert manager.reserve("noise", start, count)
+        store = KVStore(layout, manager.num_blocks, torch.device("cpu"))
+        recording = self.decoder.record(store)
+        tables = manager.tables("noise")
+        row = SequenceTables(
+            [1] * count, start, 1, start + count, [table.blocks for table in tables], [table.first for table in tables]
+        )
+        return _median_s(lambda: recording.run([row]), rounds)
+
+
+def _median_s(work: Callable[[], object], rounds: int) -> float:
+    samples: Sequence[float] = [_seconds(work) for _ in range(rounds + 1)]
+    return statistics.median(samples[1:])
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _small() -> ModelSpec:
+    """Of the size of a layer of the smallest real models: 52 M weights."""
+    return _spec(heads=12, kv_heads=4, hidden=768, inner=3072, layers=6)
+
+
+def _spec(*, heads: int, kv_heads: int, hidden: int, inner: int, layers: int) -> ModelSpec:
+    rope = Rope(theta=1e4, rotary_dim=_HEAD_DIM, scaling=NoScaling())
+    attention = FullAttention(
+        num_query_heads=heads, num_kv_heads=kv_heads, head_dim=_HEAD_DIM, v_head_dim=_HEAD_DIM, rope=rope
+    )
+    layer = LayerSpec(attention=attention, mlp=GatedMlp(intermediate_size=inner, activation="silu"))
+    return ModelSpec(
+        name="noise",
+        family="llama",
+        vocab_size=1024,
+        hidden_size=hidden,
+        layers=(layer,) * layers,
+        max_context_tokens=_LONG_TOKENS,
+        norm_eps=1e-5,
+        tie_embeddings=True,
+    )
