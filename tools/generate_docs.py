@@ -18,10 +18,9 @@ from windowtax.base.units import format_bytes, format_rate
 from windowtax.catalog.family import FAMILIES
 from windowtax.catalog.hardware_catalog import hardware, hardware_names
 from windowtax.catalog.read import catalog_entry, model_names, read_model
-from windowtax.cli.main import app
+from windowtax.cli.main import build
 from windowtax.hub.catalog import model_sources
 from windowtax.nn.attention.base import ATTENTION
-from windowtax.ops.dtypes import TORCH_DTYPES
 from windowtax.plan.accuracy import accuracy_page
 from windowtax.plan.claims.page import claims_page
 from windowtax.plan.reference import reference_page
@@ -30,8 +29,10 @@ from windowtax.price.xray.backtest import backtest
 from windowtax.price.xray.latency import latency_trials
 from windowtax.price.xray.report import refreshed
 from windowtax.spec.attention.base import KINDS
+from windowtax.spec.cache import CacheLayout, LayerCache
 from windowtax.spec.dtypes import CACHE_DTYPES, CacheDtype
 from windowtax.spec.rope import ROPE_SCALINGS
+from windowtax.store.kv import refuse_unstorable
 
 ROOT = Path(__file__).parents[1]
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -45,7 +46,22 @@ def table(header: list[str], rows: list[list[str]], align: str = "") -> str:
 
 
 def families() -> str:
+    """The families that run, and how many more are planned."""
+    rows = _family_rows()
+    running = [[row[0], *row[2:]] for row in rows if row[1] == "runs"]
+    rest = (
+        f"{len(rows) - len(running)} more families are planned, {len(list(model_names()))} models in all: "
+        "[docs/reference/support.md](docs/reference/support.md)."
+    )
+    return table(["family", "attention kinds", "read from", "such as"], running) + "\n\n" + rest
+
+
+def all_families() -> str:
     """The support matrix: which family runs, which is planned only, and with which attention kinds."""
+    return table(["family", "", "attention kinds", "read from", "such as"], _family_rows())
+
+
+def _family_rows() -> list[list[str]]:
     kinds: dict[str, set[str]] = {}
     names: dict[str, list[str]] = {}
     for name in model_names():
@@ -57,8 +73,7 @@ def families() -> str:
         reads = "config.json, GGUF" if family.gguf_reader else "config.json"
         found = ", ".join(sorted(kinds.get(name, ())))
         rows.append([name, "runs" if family.runs else "plans only", found, reads, ", ".join(names.get(name, [])[:3])])
-    rows.sort(key=lambda row: (row[1] != "runs", row[0]))
-    return table(["family", "", "attention kinds", "read from", "such as"], rows)
+    return sorted(rows, key=lambda row: (row[1] != "runs", row[0]))
 
 
 def attention_kinds() -> str:
@@ -73,10 +88,19 @@ def attention_kinds() -> str:
 def cache_dtypes() -> str:
     """Cache dtypes: bytes per head and token, and whether the engine stores them yet."""
     rows = [
-        [name, _vector_bytes(dtype), "runs" if name in TORCH_DTYPES else "plans only", dtype.note]
+        [name, _vector_bytes(dtype), "runs" if _is_stored(dtype) else "plans only", dtype.note]
         for name, dtype in CACHE_DTYPES.items()
     ]
     return table(["cache dtype", "bytes per vector of 256", "", "what is stored"], rows, "lr")
+
+
+def _is_stored(dtype: CacheDtype) -> bool:
+    try:
+        planes = dtype.key_planes(1, 256) + dtype.values.vector_planes("v", 1, 256)
+        refuse_unstorable(CacheLayout.of([LayerCache(planes)]))
+    except BadInput:
+        return False
+    return True
 
 
 def _vector_bytes(dtype: CacheDtype) -> str:
@@ -146,7 +170,7 @@ def weights() -> str:
 
 def commands() -> str:
     """Every command with its arguments and options, as the program itself knows them."""
-    return "\n".join(_command_pages(typer.main.get_command(app), "windowtax"))
+    return "\n".join(_command_pages(typer.main.get_command(build()), "windowtax"))
 
 
 def _command_pages(command: Any, path: str) -> list[str]:
@@ -166,6 +190,7 @@ def _command_pages(command: Any, path: str) -> list[str]:
 
 PARTS: dict[str, Callable[[], str]] = {
     "families": families,
+    "all_families": all_families,
     "attention_kinds": attention_kinds,
     "cache_dtypes": cache_dtypes,
     "rope_scalings": rope_scalings,

@@ -4,6 +4,7 @@ from functools import cache
 
 from cells import Job
 
+from windowtax.catalog.machine import load_record
 from windowtax.engine.gauge import this_machine
 from windowtax.engine.load import ModelFiles, open_files
 from windowtax.engine.predict import predict
@@ -15,12 +16,13 @@ class Bounds:
 
     def __init__(self) -> None:
         self.machine = this_machine()
+        self.record = load_record()
 
     def of(self, metric: str, job: Job) -> tuple[float, float]:
         """Seconds of the whole batch's prefill, or of one decode step: at least, and as predicted."""
         files = _files(job.model.name, job.rope_factor, job.attention)
         backend = files.backend(job.cache_dtype, job.weights)
-        found = predict(files, backend, self.machine, job.cache_dtype, job.context, job.batch)
+        found = predict(files, backend, self.machine, job.cache_dtype, job.context, job.batch, self.record)
         if metric == "prefill":
             return found.prefill_floor.seconds * job.batch, found.ttft_s * job.batch
         return found.decode_floor.seconds, found.tpot_s

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from math import ceil
+from typing import Any
 
 K = 1024
 FILL_TOKENS = 2 * K
@@ -31,7 +32,7 @@ class Job:
     engine: ours, llama, hf or vllm. fill: tokens really prefilled; the rest of the context is copies of their blocks.
     decode: steps timed. contexts: of vLLM, which takes half a minute to start, several in one process. weights,
     cache_dtype, attention: as on the command line of `windowtax ask`; ours only. flash: llama.cpp's flash attention.
-    neighbour: beside a process that keeps one of the cores busy.
+    neighbour: beside a process that keeps one of the cores busy. cold: only its start counts.
     """
 
     engine: str
@@ -47,6 +48,7 @@ class Job:
     attention: str | None = None
     flash: bool = False
     neighbour: bool = False
+    cold: bool = False
 
     @property
     def rope_factor(self) -> int:
@@ -56,9 +58,13 @@ class Job:
     @property
     def key(self) -> str:
         """Under which its results are kept."""
-        words = [self.engine, self.model.short, self.weights, f"{self.context // K or self.context}K", f"x{self.batch}"]
+        words = [self.engine, self.model.short, self.weights, _size(self.context), f"x{self.batch}"]
         words += [self.cache_dtype if self.engine == "ours" else "", self.attention or "", "fa" if self.flash else ""]
-        words += ["beside-a-neighbour" if self.neighbour else "", "" if self.fill == self.context else "filled"]
+        words += [
+            "beside-a-neighbour" if self.neighbour else "",
+            "" if self.fill == self.context else "filled",
+            "cold" if self.cold else "",
+        ]
         words += ["+".join(str(one) for one in self.contexts)]
         return " ".join(word for word in words if word)
 
@@ -105,30 +111,34 @@ def rows() -> list[Row]:
     return [*_dense(SMOL), *_levers(), *_batches(), *_around(), *_dense_small(GEMMA), *_dense_small(QWEN)]
 
 
-def _ours(model: Model, context: int, weights: str, *, fill: int | None = None, **more: object) -> Job:
+def _ours(model: Model, context: int, weights: str, *, fill: int | None = None, **more: Any) -> Job:
     repeats = 3 if context <= 2 * K else 1
     fill = context if fill is None else fill
-    return Job(engine="ours", model=model, context=context, fill=fill, weights=weights, repeats=repeats, **more)  # type: ignore[arg-type]
+    return Job(engine="ours", model=model, context=context, fill=fill, weights=weights, repeats=repeats, **more)
 
 
-def _both(model: Model, context: int, **more: object) -> dict[str, Job]:
+def _both(model: Model, context: int, **more: Any) -> dict[str, Job]:
     return {weights: _ours(model, context, weights, **more) for weights in ("stored", "full")}
 
 
-def _llama(model: Model, context: int, *, flash: bool, **more: object) -> Job:
+def _llama(model: Model, context: int, *, flash: bool, **more: Any) -> Job:
     """Its prefill is best with flash attention, its decode without."""
     fill = context if flash else min(context, FILL_TOKENS)
     repeats = 2 if context <= 2 * K else 1
-    return Job(engine="llama", model=model, context=context, fill=fill, flash=flash, repeats=repeats, **more)  # type: ignore[arg-type]
+    return Job(engine="llama", model=model, context=context, fill=fill, flash=flash, repeats=repeats, **more)
 
 
-def _hf(model: Model, context: int, **more: object) -> Job:
-    return Job(engine="hf", model=model, context=context, fill=context, decode=12, repeats=2 if context <= 2 * K else 1, **more)  # type: ignore[arg-type]
+def _hf(model: Model, context: int, **more: Any) -> Job:
+    return Job(
+        engine="hf", model=model, context=context, fill=context, decode=12, repeats=2 if context <= 2 * K else 1, **more
+    )
 
 
 def _vllm(model: Model, contexts: tuple[int, ...], batch: int = 1) -> Job:
     longest = max(contexts)
-    return Job(engine="vllm", model=model, context=longest, fill=longest, contexts=contexts, batch=batch, repeats=2, decode=12)
+    return Job(
+        engine="vllm", model=model, context=longest, fill=longest, contexts=contexts, batch=batch, repeats=2, decode=12
+    )
 
 
 def _dense(model: Model) -> list[Row]:
@@ -144,14 +154,30 @@ def _dense(model: Model) -> list[Row]:
         size = _size(context)
         goal = 1.5 if context == 512 else 2.0 if context == 2 * K else 3.0
         found.append(
-            Row(name=f"{model.short} prefill {size}", section=f"{model.short} prefill", metric="prefill", context=context,
-                ours=ours, peers=prefill, goal=goal, floor_goal=0.6)
-        )  # fmt: skip
+            Row(
+                name=f"{model.short} prefill {size}",
+                section=f"{model.short} prefill",
+                metric="prefill",
+                context=context,
+                ours=ours,
+                peers=prefill,
+                goal=goal,
+                floor_goal=0.6,
+            )
+        )
         if context != 16 * K:
             found.append(
-                Row(name=f"{model.short} decode {size}", section=f"{model.short} decode", metric="decode", context=context,
-                    ours=ours, peers=decode, goal=3.0, floor_goal=0.8)
-            )  # fmt: skip
+                Row(
+                    name=f"{model.short} decode {size}",
+                    section=f"{model.short} decode",
+                    metric="decode",
+                    context=context,
+                    ours=ours,
+                    peers=decode,
+                    goal=3.0,
+                    floor_goal=0.8,
+                )
+            )
     return found
 
 
@@ -163,23 +189,44 @@ def _levers() -> list[Row]:
             far = context == 32 * K
             job = _ours(SMOL, context, "stored", fill=min(context, FILL_TOKENS), cache_dtype=cache)
             found.append(
-                Row(name=f"smol decode {_size(context)} {cache}", section="smol decode, cache in fewer bits", metric="decode",
-                    context=context, ours={"stored": job}, peers={"llama": _llama(SMOL, context, flash=False)},
-                    goal=4.0 if context >= 8 * K else None, against="smol decode 32K" if far else None,
-                    against_goal=(1.7 if cache == "int8" else 2.2) if far else None)
-            )  # fmt: skip
+                Row(
+                    name=f"smol decode {_size(context)} {cache}",
+                    section="smol decode, cache in fewer bits",
+                    metric="decode",
+                    context=context,
+                    ours={"stored": job},
+                    peers={"llama": _llama(SMOL, context, flash=False)},
+                    goal=4.0 if context >= 8 * K else None,
+                    against="smol decode 32K" if far else None,
+                    against_goal=(1.7 if cache == "int8" else 2.2) if far else None,
+                )
+            )
     dense = _ours(SMOL, 128 * K, "stored", fill=FILL_TOKENS, decode=8)
     found.append(
-        Row(name="smol decode 128K", section="smol decode, top 64 blocks of 32", metric="decode", context=128 * K,
-            ours={"stored": dense}, peers={}, floor_goal=0.8)
-    )  # fmt: skip
+        Row(
+            name="smol decode 128K",
+            section="smol decode, top 64 blocks of 32",
+            metric="decode",
+            context=128 * K,
+            ours={"stored": dense},
+            peers={},
+            floor_goal=0.8,
+        )
+    )
     for context, goal in ((32 * K, 5.0), (128 * K, 15.0)):
         job = _ours(SMOL, context, "stored", fill=FILL_TOKENS, attention="full=topk:64+block:32")
         found.append(
-            Row(name=f"smol decode {_size(context)} top-64", section="smol decode, top 64 blocks of 32", metric="decode",
-                context=context, ours={"stored": job}, peers={}, against=f"smol decode {_size(context)}",
-                against_goal=goal)
-        )  # fmt: skip
+            Row(
+                name=f"smol decode {_size(context)} top-64",
+                section="smol decode, top 64 blocks of 32",
+                metric="decode",
+                context=context,
+                ours={"stored": job},
+                peers={},
+                against=f"smol decode {_size(context)}",
+                against_goal=goal,
+            )
+        )
     return found
 
 
@@ -191,11 +238,22 @@ def _batches() -> list[Row]:
             "vllm": _vllm(SMOL, (2 * K,), batch),
             "hf": _hf(SMOL, 2 * K, batch=batch),
         }
-        ours = {w: Job(engine="ours", model=SMOL, context=2 * K, fill=2 * K, weights=w, batch=batch) for w in ("stored", "full")}  # fmt: skip
+        ours = {
+            w: Job(engine="ours", model=SMOL, context=2 * K, fill=2 * K, weights=w, batch=batch)
+            for w in ("stored", "full")
+        }
         found.append(
-            Row(name=f"smol batch {batch}", section="smol decode, batches at 2K each", metric="decode", context=2 * K,
-                batch=batch, ours=ours, peers=peers, goal=3.0)
-        )  # fmt: skip
+            Row(
+                name=f"smol batch {batch}",
+                section="smol decode, batches at 2K each",
+                metric="decode",
+                context=2 * K,
+                batch=batch,
+                ours=ours,
+                peers=peers,
+                goal=3.0,
+            )
+        )
     return found
 
 
@@ -204,27 +262,60 @@ def _around() -> list[Row]:
     busy = _ours(SMOL, 2 * K, "stored", neighbour=True)
     peer = Job(engine="llama", model=SMOL, context=2 * K, fill=FILL_TOKENS, neighbour=True)
     found = [
-        Row(name="smol decode 2K, busy neighbour", section="smol beside a busy process", metric="decode", context=2 * K,
-            ours={"stored": busy}, peers={"llama": peer}, against="smol decode 2K", against_goal=1 / 2.5),
-        Row(name="smol prefill 2K, busy neighbour", section="smol beside a busy process", metric="prefill", context=2 * K,
-            ours={"stored": busy}, peers={}, against="smol prefill 2K", against_goal=1 / 2.5),
-    ]  # fmt: skip
-    cold = {w: Job(engine="ours", model=SMOL, context=512, fill=512, weights=w, decode=2) for w in ("stored", "full")}
+        Row(
+            name="smol decode 2K, busy neighbour",
+            section="smol beside a busy process",
+            metric="decode",
+            context=2 * K,
+            ours={"stored": busy},
+            peers={"llama": peer},
+            against="smol decode 2K",
+            against_goal=1 / 2.5,
+        ),
+        Row(
+            name="smol prefill 2K, busy neighbour",
+            section="smol beside a busy process",
+            metric="prefill",
+            context=2 * K,
+            ours={"stored": busy},
+            peers={},
+            against="smol prefill 2K",
+            against_goal=1 / 2.5,
+        ),
+    ]
+    cold = {
+        w: Job(engine="ours", model=SMOL, context=512, fill=512, weights=w, decode=2, cold=True)
+        for w in ("stored", "full")
+    }
     peers = {
-        "llama": Job(engine="llama", model=SMOL, context=512, fill=512, decode=2, flash=True),
-        "hf": Job(engine="hf", model=SMOL, context=512, fill=512, decode=2),
-        "vllm": Job(engine="vllm", model=SMOL, context=512, fill=512, contexts=(512,), decode=2),
+        "llama": Job(engine="llama", model=SMOL, context=512, fill=512, decode=2, flash=True, cold=True),
+        "hf": Job(engine="hf", model=SMOL, context=512, fill=512, decode=2, cold=True),
+        "vllm": Job(engine="vllm", model=SMOL, context=512, fill=512, contexts=(512,), decode=2, cold=True),
     }
     found.append(
-        Row(name="smol start", section="smol, cold process to first token of a 512-token prompt", metric="start",
-            context=512, ours=cold, peers=peers, goal=1.0)
-    )  # fmt: skip
+        Row(
+            name="smol start",
+            section="smol, cold process to first token of a 512-token prompt",
+            metric="start",
+            context=512,
+            ours=cold,
+            peers=peers,
+            goal=1.0,
+        )
+    )
     for context in (512, 8 * K):
         peers = {"llama": _llama(SMOL, context, flash=True), "hf": _hf(SMOL, context)}
         found.append(
-            Row(name=f"smol memory {_size(context)}", section="smol, peak memory of the process", metric="memory",
-                context=context, ours=_both(SMOL, context), peers=peers, goal=1.0)
-        )  # fmt: skip
+            Row(
+                name=f"smol memory {_size(context)}",
+                section="smol, peak memory of the process",
+                metric="memory",
+                context=context,
+                ours=_both(SMOL, context),
+                peers=peers,
+                goal=1.0,
+            )
+        )
     return found
 
 
@@ -243,9 +334,17 @@ def _dense_small(model: Model) -> list[Row]:
         goal = 1.5 if context == 512 else 2.0 if context == 2 * K else 3.0
         for metric, share, wanted in (("prefill", 0.6, goal), ("decode", 0.8, 3.0)):
             found.append(
-                Row(name=f"{model.short} {metric} {size}", section=f"{model.short} {metric}", metric=metric,
-                    context=context, ours=ours, peers=peers | llama, goal=wanted, floor_goal=share)
-            )  # fmt: skip
+                Row(
+                    name=f"{model.short} {metric} {size}",
+                    section=f"{model.short} {metric}",
+                    metric=metric,
+                    context=context,
+                    ours=ours,
+                    peers=peers | llama,
+                    goal=wanted,
+                    floor_goal=share,
+                )
+            )
     return found
 
 

@@ -81,8 +81,20 @@ def _install_llama(python: Path, folder: Path) -> None:
     name = f"llama_cpp_python-{LLAMA}"
     archive, source = folder / f"{name}.tar.gz", folder / name
     if not archive.exists():
-        _run(str(python), "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--no-build-isolation",
-             "--dest", str(folder), f"llama-cpp-python=={LLAMA}")  # fmt: skip
+        _run(
+            str(python),
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--no-binary",
+            ":all:",
+            "--no-build-isolation",
+            "--dest",
+            str(folder),
+            f"llama-cpp-python=={LLAMA}",
+        )
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")
     tiles = source / TILES

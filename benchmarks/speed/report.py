@@ -59,12 +59,18 @@ def one_line(job: Job, run: dict[str, Any]) -> str:
     words = []
     for context, part in parts.items():
         prefill, decode = (statistics.median(part[f"{what}_s"]) for what in ("prefill", "decode"))
-        what = f"prefill {job.fill * job.batch / prefill:,.0f}/s, " if job.fill == job.context and not job.contexts else ""
+        what = (
+            f"prefill {job.fill * job.batch / prefill:,.0f}/s, " if job.fill == job.context and not job.contexts else ""
+        )
         if job.contexts:
             what = f"{int(context):,}: prefill {int(context) * job.batch / prefill:,.0f}/s, "
         words.append(f"{what}decode {job.batch / decode:,.1f}/s")
     gauge = run["gauge"]
-    shown = f"; gauge {gauge['read_bytes_per_s'] / 1e9:.0f} GB/s {gauge['bf16_flops_per_s'] / 1e12:.1f} TFLOP/s" if gauge else ""
+    shown = (
+        f"; gauge {gauge['read_bytes_per_s'] / 1e9:.0f} GB/s {gauge['bf16_flops_per_s'] / 1e12:.1f} TFLOP/s"
+        if gauge
+        else ""
+    )
     return f"{'; '.join(words)}{shown}; load {run['load']:.1f}, others {run['others_percent']:.0f}%"
 
 

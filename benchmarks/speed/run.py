@@ -78,7 +78,9 @@ def chosen_rows(options: argparse.Namespace) -> list[Row]:
 def main() -> None:
     """Reads the options, makes the peers, measures, writes the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peers-folder", type=Path, default=cache_folder() / "peers", help="where the peers' venvs are")
+    parser.add_argument(
+        "--peers-folder", type=Path, default=cache_folder() / "peers", help="where the peers' venvs are"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--rounds", type=int, default=1, help="runs of each job; medians are taken over all")
     parser.add_argument("--quick", action="store_true", help="five cells, in about two minutes")
@@ -94,7 +96,9 @@ def main() -> None:
     if not options.report:
         if options.engine is None or set(options.engine) != {"ours"}:
             peers.make_peers(options.peers_folder)
-        jobs = {job.key: job for row in chosen for job in row.jobs if options.engine is None or job.engine in options.engine}
+        jobs = {
+            job.key: job for row in chosen for job in row.jobs if options.engine is None or job.engine in options.engine
+        }
         if options.again:
             bench.results = {key: found for key, found in bench.results.items() if key not in jobs}
         for _ in range(options.rounds):

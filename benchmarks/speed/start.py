@@ -1,4 +1,4 @@
-"""Starts one child when the machine is idle, with a gauge before it, and says when it began. Runs in our environment."""
+"""Starts one child when the machine is idle, with a gauge before it, and says when it began. Runs in our venv."""
 
 import contextlib
 import json
@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import psutil
 
@@ -22,7 +23,9 @@ def main() -> None:
     result["gauge"] = gauge()
     with neighbour() if order["neighbour"] else contextlib.nullcontext():
         result["began"] = time.time()
-        child = subprocess.run(order["command"], capture_output=True, text=True, timeout=order["timeout_s"], check=False)
+        child = subprocess.run(
+            order["command"], capture_output=True, text=True, timeout=order["timeout_s"], check=False
+        )
     lines = [line for line in child.stdout.splitlines() if line.startswith("RESULT ")]
     if child.returncode or not lines:
         print(child.stdout[-1000:], child.stderr[-3000:], file=sys.stderr)
@@ -56,7 +59,7 @@ def gauge() -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def neighbour() -> "contextlib.Generator[None]":
+def neighbour() -> Iterator[None]:
     """A process that never rests."""
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:

@@ -31,18 +31,26 @@ def test_dtypes_lose_in_their_order() -> None:
     assert first["cache_bytes_per_token"] == 23_040
 
 
+def test_weights_are_held_against_the_first() -> None:
+    words = (*SMALL, "--cache-dtype", "bf16", "--weights", "full", "--weights", "stored", "--json")
+    full, stored = json.loads(run(*words))["measured"]
+    assert (full["weights"], stored["weights"], stored["cache_dtype"]) == ("full", "stored", "bf16")
+    assert stored["weight_bytes"] <= full["weight_bytes"]
+    assert 0 == full["divergence_nats"] <= stored["divergence_nats"] < 0.01
+
+
 def test_the_table_says_against_what_and_on_which_text() -> None:
     shown = run(*SMALL, "--windows", "2", "--cache-dtype", "k8v4")
     assert "9,360" in shown
     assert "2 x 300 tokens of builtin:python-reference" in shown
-    assert "against k8v4" in shown
+    assert "weights full and cache k8v4" in shown
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         ((*MODEL, "--window", "1M"), "the text has"),
-        ((*SMALL, "--cache-dtype", "int4"), "does not keep keys in int4"),
+        ((*SMALL, "--cache-dtype", "int4"), "does not store a cache of int4"),
         ((*MODEL, "--window", "1"), "at least 2 tokens"),
     ],
 )

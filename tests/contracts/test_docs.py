@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
-from windowtax.cli.main import app
+from windowtax.cli.main import build
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -46,7 +46,7 @@ def examples() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("page", "line"), examples())
 def test_examples_are_commands(page: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = shlex.split(line)[1:]
-    command, path = typer.main.get_command(app), []
+    command, path = typer.main.get_command(build()), []
     while isinstance(command, TyperGroup):
         if not words:
             return  # a group of commands, named as such
@@ -58,7 +58,7 @@ def test_examples_are_commands(page: str, line: str, tmp_path: Path, monkeypatch
     assert not unknown, f"{page}: {line}"
     if " ".join(path) in RUN_HERE and words:
         monkeypatch.chdir(tmp_path)
-        result = CliRunner().invoke(app, [*path, *words])
+        result = CliRunner().invoke(build(), [*path, *words])
         assert result.exit_code == 0, f"{page}: {line}\n{result.output}\n{result.exception}"
 
 

@@ -107,6 +107,29 @@ def test_levers_give_what_torch_gives(tmp_path: Path, lever: str, step_tokens: i
     assert (ours - theirs).abs().max() / theirs.abs().max() < tolerance
 
 
+@pytest.mark.parametrize("family", ["llama", "mistral, window"])
+@pytest.mark.parametrize("level", levels())
+def test_keys_by_channel_are_seen_as_torch_sees_them(tmp_path: Path, family: str, level: str) -> None:
+    """A query sees its own block exactly and earlier ones as they are kept, into whatever chunks the prompt falls."""
+    save_tiny(family, tmp_path)
+    prompt = PROMPTS[2] + PROMPTS[0]
+
+    def logits(model: LoadedModel, step_tokens: int) -> torch.Tensor:
+        options = {"step_tokens": step_tokens, "cache_dtype": "k4v4", "block_size": BLOCK_SIZE}
+        engine = make_engine(model, len(prompt) + 4, **options)  # type: ignore[arg-type]
+        seen = watch_logits(engine)
+        run_all(engine, [prompt], greedy(4))
+        return seen[0]
+
+    theirs = logits(load_model(tmp_path, dtype="fp32"), 256)
+    model = load_native(tmp_path, level=level)
+    # Tiles of AMX multiply in bf16, from eight tokens of a step on; a code on the edge may fall to either side.
+    for step_tokens in (1, 3, 7, 8, 31, 32, 45, 256):
+        tolerance = 5e-2 if level == "amx" and step_tokens >= 8 else 1e-3
+        ours = logits(model, step_tokens)
+        assert (ours - theirs).abs().max() / theirs.abs().max() < tolerance, step_tokens
+
+
 @pytest.mark.parametrize("attention", [None, "full=sinks:3+window:20", "full=topk:1+block:32"])
 def test_levers_do_not_depend_on_the_way(tmp_path: Path, attention: str | None) -> None:
     """Cold in one chunk, in small chunks, and together with others: the same tokens."""

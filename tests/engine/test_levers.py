@@ -104,7 +104,8 @@ def test_what_the_store_keeps_is_said_where_it_does_not() -> None:
     for name, message in (
         ("mxfp8", "does not store a cache of fp8 like this"),
         ("q8_0", "does not store a cache of int8 like this"),
-        ("int4", "does not keep keys in int4"),
+        ("int4", "does not store a cache of int4 like this"),
+        ("int4_hadamard", "does not keep keys in int4_hadamard"),
         ("int8/turboquant_k8v4", "does not store a cache of int4 like this"),
     ):
         with pytest.raises(BadInput, match=message):

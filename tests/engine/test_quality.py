@@ -8,8 +8,8 @@ import torch
 
 from tests.cases.families import save_tiny
 from windowtax.base.errors import BadInput
-from windowtax.engine.load import load_model
-from windowtax.engine.quality import Quality, measure_quality
+from windowtax.engine.load import open_files
+from windowtax.engine.quality import Choice, Quality, measure_quality
 
 WINDOWS = [[(5 * i * i + 11 * i * n) % 150 + 3 for i in range(n)] for n in (700, 90)]
 DTYPES = ["fp32", "bf16", "int8", "fp8", "k8v4", "k4v4"]
@@ -25,16 +25,16 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, torch.nn.Modu
 def found(saved) -> dict[str, Quality]:
     told: list[tuple[str, int]] = []
     measured = measure_quality(
-        load_model(saved[0], dtype="fp32"),
+        open_files(saved[0], dtype="fp32"),
         WINDOWS,
-        DTYPES,
+        [Choice("full", name) for name in DTYPES],
         prompt_tokens=20,
         greedy_tokens=10,
         progress=lambda what, done: told.append((what, done)),
     )
     predicted = [done for what, done in told if what == "perplexity"]
     assert predicted[-1] == sum(map(len, WINDOWS)) - len(WINDOWS), "every token but the first of a window was predicted"
-    assert told[-1] == ("the greedy answer in all dtypes", 20 + 10 - 1)
+    assert told[-1] == ("the greedy answer by all", 20 + 10 - 1)
     return {one.cache_dtype: one for one in measured}
 
 
@@ -66,9 +66,9 @@ def test_fewer_bits_lose_more(found: dict[str, Quality]) -> None:
 def test_windows_that_hold_nothing_are_an_error(saved, windows: list[list[int]], prompt: int) -> None:
     with pytest.raises(BadInput):
         measure_quality(
-            load_model(saved[0], dtype="fp32"),
+            open_files(saved[0], dtype="fp32"),
             windows,
-            ["fp32"],
+            [Choice("full", "fp32")],
             prompt_tokens=prompt,
             greedy_tokens=1,
             progress=lambda *_: None,

@@ -11,12 +11,15 @@ import torch
 from tests.cases.families import save_tiny
 from tests.engine.harness import make_engine
 from tests.engine.spelling import END_ID, TEXTS, ascii_tokenizer
+from tests.native.harness import BLOCK_SIZE, load_native, native
+from windowtax.cache.shared import SharedCache
 from windowtax.engine.engine import Engine
-from windowtax.engine.load import LoadedModel, load_model, open_files
+from windowtax.engine.load import LoadedModel, load_model
 from windowtax.engine.logprobs import token_logprobs
 from windowtax.engine.request import FinishReason, Request
 from windowtax.engine.sampling import SamplingParams
-from windowtax.ops.native import native_state
+from windowtax.schedule.scheduler import SchedulerConfig
+from windowtax.spec.dtypes import cache_dtype
 
 PROMPT = [5, 9, 13, 17, 21, 25, 29, 33, 37, 41, 45]
 
@@ -96,15 +99,12 @@ def test_a_prompt_s_logprobs_whatever_its_chunks(
         assert len(found.top) == 2
 
 
-@pytest.mark.skipif(native_state().module is None, reason="the kernels are not built")
+@native
 def test_native_kernels_give_a_prompt_s_logprobs_too(
     witness: tuple[torch.nn.Module, LoadedModel], tmp_path: Path
 ) -> None:
     witness[0].save_pretrained(tmp_path)
-    files = open_files(tmp_path, dtype="fp32")
-    backend = files.backend("fp32", "full")
-    assert backend.native is not None, backend.why_not
-    engine = make_engine(files.load(backend), 80, step_tokens=7, windows=2)
+    engine = make_engine(load_native(tmp_path), 80, step_tokens=7, windows=2, block_size=BLOCK_SIZE)
     request = engine.add(PROMPT * 3, params(prompt_logprobs=True))
     other = engine.add(PROMPT, params(logprobs=0))
     finish(engine, request, other)
@@ -224,3 +224,20 @@ def test_an_impossible_token_is_told_before_it_is_queued(witness: tuple[torch.nn
     with pytest.raises(Exception, match="logit_bias names the token 160"):
         engine.add(PROMPT, params(logit_bias={160: 1.0}))
     assert not engine.has_work and math.isfinite(engine.cache.free_bytes)
+
+
+def test_a_kept_prefix_does_not_hide_a_prompt_s_logprobs(witness: tuple[torch.nn.Module, LoadedModel]) -> None:
+    model, loaded = witness
+    layout = loaded.spec.layout(cache_dtype("fp32"), 4)
+    cache = SharedCache(layout, [4 * count for count in layout.peak_blocks(64, 64)])
+    engine = Engine(loaded, cache, SchedulerConfig(max_step_tokens=64), 64)
+    first = engine.add(PROMPT * 3, params())
+    finish(engine, first)
+    scored, after = engine.add(PROMPT * 3, params(prompt_logprobs=True)), engine.add(PROMPT * 3, params())
+    finish(engine, scored, after)
+    assert (scored.num_cached_tokens, after.num_cached_tokens) == (0, 32)
+    assert first.output_ids == scored.output_ids == after.output_ids
+    scores = log_softmax(model, PROMPT * 3)
+    for position, found in enumerate(scored.prompt_logprobs[1:]):
+        assert found is not None and abs(found.logprob - float(scores[position, found.token_id])) < 1e-4
+    cache.check()

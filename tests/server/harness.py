@@ -48,7 +48,8 @@ def save_tiny_chat(folder: Path) -> Path:
     ends = [tokenizer.token_to_id(SPECIALS[0]), tokenizer.token_to_id(SPECIALS[2])]
     config = LlamaConfig(
         vocab_size=264, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=4096, bos_token_id=ends[0], eos_token_id=ends, pad_token_id=ends[0],
+        num_key_value_heads=2, max_position_embeddings=4096,
+        bos_token_id=ends[0], eos_token_id=ends, pad_token_id=ends[0],
     )  # fmt: skip
     import torch
 
@@ -121,11 +122,12 @@ def serving(
     keyring: Keyring | None = None,
     ledger: Path | None = None,
     step_tokens: int = 64,
+    max_sequences: int = 64,
 ) -> Iterator[Running]:
     """A server on a free port."""
     layout = model.spec.layout(cache_dtype("fp32"), 16)
     blocks = [windows * count for count in layout.peak_blocks(window, step_tokens)]
-    config = SchedulerConfig(max_step_tokens=step_tokens, share_prefill=True)
+    config = SchedulerConfig(max_step_tokens=step_tokens, max_sequences=max_sequences, share_prefill=True)
     engine = Engine(model, SharedCache(layout, blocks), config, window)
     settings = settings or Settings(names=("tiny",), usd_per_hour=0.36)
     service = EngineService(engine, limits or ServiceLimits())

@@ -23,6 +23,7 @@ VECTOR_128 = {
     "int8": 132,
     "int4": 68,
     "int4_channel": 80,
+    "int4_hadamard": 68,
     "mxfp8": 132,
     "mxfp4": 68,
     "nvfp4": 72,
@@ -174,13 +175,13 @@ def test_keys_and_values_may_differ() -> None:
     assert layout("qwen3-8b", "int8/int4").growth_bytes_per_token == 36 * 8 * (132 + 68)
     assert layout("qwen3-8b", "q8_0/q4_0").growth_bytes_per_token == 36 * 8 * (136 + 72)
     assert cache_dtype("int8/int4").name == "int8/int4"
-    assert layout("qwen3-8b", "k8v4") == layout("qwen3-8b", "int8/int4")
+    assert layout("qwen3-8b", "k8v4") == layout("qwen3-8b", "int8/int4_hadamard")
 
 
 def test_keys_by_channel_are_five_bits_and_wait_in_a_tail() -> None:
     """Codes of 4 bits, and an fp16 scale and least value per channel and 32 tokens: 4 + 32 / 32 bits."""
     found = layout("qwen3-8b", "k4v4")
-    assert found == layout("qwen3-8b", "int4_channel") == layout("qwen3-8b", "int4_channel/int4")
+    assert found == layout("qwen3-8b", "int4_channel") == layout("qwen3-8b", "int4_channel/int4_hadamard")
     assert found.growth_bytes_per_token == 36 * 8 * (80 + 68)
     assert found.block_bytes(0) == 36 * 32 * 8 * (80 + 68)
     assert (found.workspace_bytes, found.state_bytes) == (36 * 32 * 8 * 128 * 2, 0)

@@ -1,4 +1,4 @@
-"""Records in segment files: every byte comes back or nothing does, whatever happens to the files, the disk or a process."""
+"""Records in segment files: every byte comes back or nothing does, whatever happens to files, disk or process."""
 
 import hashlib
 import multiprocessing
@@ -30,7 +30,9 @@ def record_of(number: int, num_bytes: int = 1000) -> Record:
     """Records 0, 1, 2 ... are a chain. The middle one of three groups has no part."""
     data = payload_of(number, num_bytes)
     parent = key_of(number - 1) if number else ROOT
-    return Record(key_of(number), parent, FINGERPRINT, number, [number, 5], (data[:300], None, data[300:]), 1e9 + number)
+    return Record(
+        key_of(number), parent, FINGERPRINT, number, [number, 5], (data[:300], None, data[300:]), 1e9 + number
+    )
 
 
 class Clock:
@@ -111,7 +113,13 @@ def test_the_index_is_rebuilt_from_the_segments(tmp_path: Path, index: str) -> N
         tier.put(record_of(number))
     tier.close()
     new = (tmp_path / "index").read_bytes()
-    change = {"as it was": new, "cut": new[: len(new) // 2], "flipped": new[:-9] + b"?" + new[-8:], "old": old, "missing": b""}
+    change = {
+        "as it was": new,
+        "cut": new[: len(new) // 2],
+        "flipped": new[:-9] + b"?" + new[-8:],
+        "old": old,
+        "missing": b"",
+    }
     (tmp_path / "index").write_bytes(change[index])
     if index == "missing":
         (tmp_path / "index").unlink()
@@ -294,8 +302,9 @@ print(tier.stopped)
 assert numbers_in(tier, range(9)) == list(range(int(sys.argv[2])))
 assert tier.counters.dropped_full == 9 - int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-assert not tier.put(record_of(8)), "not yet again"
+assert not tier.accepts and not tier.put(record_of(8)), "not yet again"
 clock.now += 60
+assert tier.accepts and tier.stopped is not None
 assert tier.put(record_of(8)) and tier.flush(10) and tier.stopped is None
 assert numbers_in(tier, [8]) == [8]
 tier.close()
@@ -335,5 +344,3 @@ def test_only_the_owner_of_the_folder_can_read_it(tmp_path: Path) -> None:
         os.umask(old)
     assert (tmp_path / "kept").stat().st_mode & 0o077 == 0
     assert all(path.stat().st_mode & 0o077 == 0 for path in segments(tmp_path / "kept"))
-
-

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-
 from tests.store.tiered import LAYOUTS, SIZE, Machine
+
 from windowtax.spec.cache import CacheLayout
 
 PROMPT = [(7 * i) % 1000 for i in range(67)]

@@ -7,7 +7,6 @@ from pathlib import Path
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-
 from tests.store.test_tiers_disk import key_of, numbers_in, opened, record_of, segments
 
 BUDGET = 60_000

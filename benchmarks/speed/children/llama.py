@@ -5,7 +5,7 @@ import struct
 import time
 
 import common
-import llama_cpp as lib
+import llama_cpp as lib  # pyright: ignore[reportMissingImports]
 import numpy as np
 
 
@@ -87,8 +87,9 @@ def _best(context: object, row: int, vocab: int) -> int:
 def _stretch(context: object, memory: object, filled: int, wanted: int) -> None:
     """Loads the sequence again with copies of its cells, up to `wanted`: its saved state, written longer.
 
-    The state is (llama-context.cpp and llama-kv-cache.cpp, state_write): magic, sequence, streams, cells, per cell position, 1, sequence; v_trans, layers;
-    per layer type, bytes of a row, keys; then values alike, or, transposed, type, bytes of a number, rows, values.
+    The state is (llama-context.cpp and llama-kv-cache.cpp, state_write): magic, sequence, streams, cells, per cell
+    position, 1, sequence; v_trans, layers; per layer type, bytes of a row, keys; then values alike, or, transposed, type,
+    bytes of a number, rows, values.
     """
     size = lib.llama_state_seq_get_size(context, 0)
     state = (ctypes.c_uint8 * size)()
@@ -111,7 +112,9 @@ def _stretch(context: object, memory: object, filled: int, wanted: int) -> None:
             out.append(old[at : at + head])
             at += head
             data = np.frombuffer(old[at : at + rows * row_bytes], dtype=np.uint8)
-            out.append(np.tile(data.reshape(rows, -1), (1, times)).tobytes() if flat else np.tile(data, times).tobytes())
+            out.append(
+                np.tile(data.reshape(rows, -1), (1, times)).tobytes() if flat else np.tile(data, times).tobytes()
+            )
             at += rows * row_bytes
     assert at == len(old), (at, len(old))
     new = b"".join(out)

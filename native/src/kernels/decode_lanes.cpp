@@ -54,8 +54,8 @@ void score_heads(const uint8_t* keys, int64_t dim, const float* q, int64_t group
 }
 
 // Weighted values of C vectors of channels, from channel `first` on, for N heads over the whole piece. kPart: one
-// vector, of which only `count` channels exist. kFetch: the first heads fetch ahead.
-template <Element E, int64_t N, int64_t C, bool kPart, bool kFetch>
+// vector, of which only `count` channels exist.
+template <Element E, int64_t N, int64_t C, bool kPart>
 void weigh_channels(const Piece& piece, int64_t dim, int64_t first, int64_t count, const float* weights,
                     const float* old_factor, const float* new_factor, float* o) {
   constexpr int64_t per = per_word(E);
@@ -64,7 +64,7 @@ void weigh_channels(const Piece& piece, int64_t dim, int64_t first, int64_t coun
     for (int64_t group = 0; group < kBlockTokens / per; ++group) {
       const int64_t place = value_row_offset(E, dim, group) + first * 4;
       const uint8_t* row = piece.v[b] + place;
-      if (kFetch) fetch(piece.next_v[b] + place, kPart ? 4 : C * 4 * kLanes);
+      fetch(piece.next_v[b] + place, kPart ? 4 : C * 4 * kLanes);
       const float* p = weights + b * kBlockTokens + group * per;
       const int upper = int(group * per / kHalf);
       Words words[C];
@@ -87,7 +87,7 @@ void weigh_channels(const Piece& piece, int64_t dim, int64_t first, int64_t coun
   }
 }
 
-template <Element E, int64_t N, bool kFetch>
+template <Element E, int64_t N>
 void weigh_heads(const Piece& piece, int64_t dim, int64_t group, const float* weights, const float* old_factor,
                  const float* new_factor, float* o) {
   constexpr int64_t C = kLanes == 16 ? 4 : 2;
@@ -96,19 +96,19 @@ void weigh_heads(const Piece& piece, int64_t dim, int64_t group, const float* we
     const float* p = weights + g * kRowTokens;
     int64_t c = 0;
     for (; c + C * kLanes <= dim; c += C * kLanes) {
-      weigh_channels<E, N, C, false, kFetch>(piece, dim, c, 0, p, old_factor + g, new_factor + g, o + g * dim);
+      weigh_channels<E, N, C, false>(piece, dim, c, 0, p, old_factor + g, new_factor + g, o + g * dim);
     }
     for (; c + kLanes <= dim; c += kLanes) {
-      weigh_channels<E, N, 1, false, kFetch>(piece, dim, c, 0, p, old_factor + g, new_factor + g, o + g * dim);
+      weigh_channels<E, N, 1, false>(piece, dim, c, 0, p, old_factor + g, new_factor + g, o + g * dim);
     }
     if (c < dim) {
-      weigh_channels<E, N, 1, true, kFetch>(piece, dim, c, dim - c, p, old_factor + g, new_factor + g, o + g * dim);
+      weigh_channels<E, N, 1, true>(piece, dim, c, dim - c, p, old_factor + g, new_factor + g, o + g * dim);
     }
   }
   if constexpr (N > 1) {
     if (g < group) {
-      weigh_heads<E, N - 1, kFetch && N == kHeads>(piece, dim, group - g, weights + g * kRowTokens, old_factor + g,
-                                                   new_factor + g, o + g * dim);
+      weigh_heads<E, N - 1>(piece, dim, group - g, weights + g * kRowTokens, old_factor + g, new_factor + g,
+                            o + g * dim);
     }
   }
 }
@@ -148,7 +148,7 @@ void weigh_lanes(Element element, const Piece& piece, int64_t dim, int64_t group
   choose(element, [&](auto chosen) {
     constexpr Element E = decltype(chosen)::value;
     if constexpr (is_for_values(E)) {
-      weigh_heads<E, kHeads, true>(piece, dim, group, work.scores, work.old_factor, work.new_factor, o);
+      weigh_heads<E, kHeads>(piece, dim, group, work.scores, work.old_factor, work.new_factor, o);
     }
   });
 }

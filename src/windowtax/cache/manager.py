@@ -119,6 +119,23 @@ class CacheManager:
         if self._held_bytes != self.layout.pool_bytes([pool.num_held for pool in self.pools]):
             raise RuntimeError("the held bytes and the pools disagree")
 
+    def ready(self, sequence_id: str, token_ids: Sequence[int], salt: str) -> bool:
+        """Whether a waiting sequence may be admitted; False while its prefix is on the way from a lower tier."""
+        return True
+
+    def wait(self, timeout_s: float) -> None:
+        """Waits for such a prefix, at most so long."""
+
+    def cached_by_tier(self, sequence_id: str) -> dict[str, int]:
+        """Of the tokens that `attach` found: how many came from which tier."""
+        return {}
+
+    def book_prefill(self, num_tokens: int, seconds: float) -> None:
+        """Tells how long prompts take to compute: what loading them from a lower tier is weighed against."""
+
+    def close(self) -> None:
+        """Ends what runs beside the engine."""
+
     def attach(self, sequence_id: str, token_ids: Sequence[int], salt: str) -> int:
         """Gives a new sequence what is kept of its prefix; returns how many tokens need not be computed. Here: none."""
         return 0

@@ -100,7 +100,7 @@ def load_record(folder: Path | None = None) -> MachineRecord | None:
             method=config.take("method", str),
             read_curve=tuple((int(size), int(n), float(rate)) for size, n, rate in _rows(config, "read_curve")),
             peaks_by_level=cast(dict[str, dict[str, float]], config.take("peaks_by_level", dict, {})),
-            engine=_engine(config.take_optional("engine", dict), str(path)),
+            engine=_engine(cast(dict[str, Any] | None, config.take_optional("engine", dict)), str(path)),
         )
     except (ValueError, TypeError, BadInput) as error:
         raise BadInput(f"{path} cannot be read: {error}", hint) from error
@@ -110,7 +110,7 @@ def load_record(folder: Path | None = None) -> MachineRecord | None:
 
 
 def _rows(config: StrictConfig, key: str) -> list[Any]:
-    return cast(list[Any], config.take(key, list, []))
+    return config.take(key, list, [])
 
 
 def _engine(found: dict[str, Any] | None, source: str) -> EngineRates | None:

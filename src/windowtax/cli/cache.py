@@ -96,7 +96,7 @@ def pin(
         print_json(found)
         return
     typer.echo(
-        f"{run.key[:12]} is {'pinned' if not off else 'no longer pinned'}; {format_bytes(pinned_bytes)} are pinned."
+        f"{run.key[:8]} is {'pinned' if not off else 'no longer pinned'}; {format_bytes(pinned_bytes)} are pinned."
     )
 
 

@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from windowtax.base.errors import WindowtaxError
+from windowtax.base.errors import UnknownName, WindowtaxError
 from windowtax.catalog.hardware_catalog import hardware as find_hardware
 from windowtax.catalog.machine import THIS_MACHINE
 from windowtax.catalog.read import read_model
 from windowtax.plan.plan import Plan, PlanOptions, make_plan
 from windowtax.price.own_lists import MemoryTier, memory_tiers
 from windowtax.price.tiers import Recompute
+from windowtax.spec.model import ModelSpec
 from windowtax.spec.workload import Workload
 
 GB = 1e9
@@ -69,18 +71,22 @@ class Costs:
         return self._seconds[num_tokens]
 
     def _plan(self, num_tokens: int) -> Plan | None:
-        name = self.form.get("source") or self.form.get("model")
-        if not name:
-            self.why_unknown = "the folder does not say of which model these are"
-            return None
         options = PlanOptions(
             cache_dtype=str(self.form.get("cache_dtype", "bf16")),
             weights=str(self.form.get("plan_weights", "checkpoint")),
         )
         try:
-            device = find_hardware(self.hardware)
             workload = Workload(context_tokens=num_tokens + 1, output_tokens=1)
-            return make_plan(read_model(str(name)), device, workload, options)
+            return make_plan(self._spec(), find_hardware(self.hardware), workload, options)
         except WindowtaxError as error:
             self.why_unknown = str(error)
             return None
+
+    def _spec(self) -> ModelSpec:
+        """By its files, or where these are gone, by its name. Raises UnknownName, BadInput, UnsupportedModel."""
+        source, model = self.form.get("source"), self.form.get("model")
+        if source and Path(str(source)).exists():
+            return read_model(str(source))
+        if not model:
+            raise UnknownName("The folder does not say of which model these are.")
+        return read_model(str(model))

@@ -14,9 +14,10 @@ from windowtax.base.errors import WindowtaxError
 from windowtax.base.units import format_bytes, format_exact_bytes, format_seconds, format_usd
 from windowtax.cli import price_text as text
 from windowtax.cli.cache_costs import Cost, Costs
+from windowtax.cli.columns import columns
 from windowtax.engine.kept import KeptPrefixes, Run, words_of
 
-NAME_DIGITS = 12
+NAME_DIGITS = 8
 _TOKENS_READ = 64
 
 Row = dict[str, Any]
@@ -74,12 +75,11 @@ def show_listing(out: Console, kept: KeptPrefixes, found: Sequence[Row], count: 
     if not found:
         text.notes(out, ["No prefix is kept."])
         return
-    head = ("", "tokens", "size", "hits", "last used", "compute again", "keep, a month", "begins")
-    lines = [head, *(_line(row) for row in found)]
-    text.table(out, lines)
+    head = ("", "tokens", "size", "hits", "last used", "again", "keep/month", "begins")
+    out.print(columns(out, [head, *(_line(row) for row in found)], right=range(1, len(head) - 1), indent=2))
     left = [f"{count - len(found):,} more; -n 0 shows all"] if count > len(found) else []
     gone = [f"{len(kept.unreachable):,} blocks lost their beginning; `windowtax cache gc`"] if kept.unreachable else []
-    text.notes(out, ["* pinned; indented: continues the one above"])
+    text.notes(out, ["", "*: pinned; indented: continues the one above"])
     text.notes(out, [*left, *gone])
     _show_how(out, found)
 
@@ -95,7 +95,9 @@ def show_prefix(out: Console, kept: KeptPrefixes, run: Run, found: Sequence[Row]
     text.notes(out, [f"keeping it: {format_usd(one['hold_usd_per_month'])} a month (assumed rent){keep}"])
     for row in found:
         last = row["first_token"] + row["tokens"]
-        text.section(out, f"tokens {row['first_token']:,} to {last - 1:,}, {row['hits']:,} hits, {_ago(row)}")
+        text.section(
+            out, f"tokens {row['first_token']:,} to {last - 1:,}, hits: {row['hits']:,}, last used {_ago(row)}"
+        )
         text.notes(out, [row["words"]])
     _show_how(out, [one])
 
@@ -171,8 +173,8 @@ def _show_how(out: Console, found: Sequence[Row]) -> None:
     text.formula(
         out,
         [
-            "compute again: the plan's time for a prefill of these tokens behind those before them (derived)",
+            "again: computing it again, the plan's time for a prefill behind the tokens before it (derived)",
             "keep: bytes x the rent of an SSD in catalog/prices/memory-tiers.toml (assumed)",
-            *(f"compute again, -: {why}" for why in unknown),
+            *(f"again is not known: {why}" for why in unknown),
         ],
     )

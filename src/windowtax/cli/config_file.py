@@ -1,4 +1,4 @@
-"""`--config FILE`: options from a YAML file whose keys are the options' names. What the command line says counts more."""
+"""`--config FILE`: options from a YAML file whose keys are the options' names. The command line wins."""
 
 from pathlib import Path
 from typing import Annotated, Any

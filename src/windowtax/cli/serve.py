@@ -11,8 +11,8 @@ from windowtax.cli.config_file import ConfigFile
 from windowtax.schedule.scheduler import DEFAULT_STEP_TOKENS
 
 _UTILISATION_HINT = (
-    "A share of the memory cannot say which window fits. Give the cache bytes, --kv-cache-memory-bytes 8GiB, or leave it "
-    "out: then the cache gets half of what is free after the weights."
+    "A share of the memory cannot say which window fits. Give the cache bytes, --kv-cache-memory-bytes 8GiB, or leave "
+    "it out: then the cache gets half of what is free after the weights."
 )
 
 
@@ -52,6 +52,13 @@ def serve(
     speculate: Annotated[
         str, typer.Option(help="Guess ahead what the text says: none, or ngram (greedy only).")
     ] = "none",
+    cache_ram: Annotated[
+        str | None, typer.Option(help="Main memory for kept prefixes below the pool, such as 8GiB. Default: none.")
+    ] = None,
+    cache_ssd: Annotated[
+        str | None,
+        typer.Option(metavar="PATH[:BYTES]", help="A folder for kept prefixes, which outlive the server. Default: none."),
+    ] = None,
     eviction: Annotated[str, typer.Option(help="Which kept blocks go first when room is needed.")] = "lru",
     chat_template: Annotated[Path | None, typer.Option(help="A Jinja file instead of the model's own.")] = None,
     served_model_name: Annotated[list[str] | None, typer.Option(help="What requests call it. May be repeated.")] = None,
@@ -96,6 +103,7 @@ def serve(
     from windowtax.cli.ask import draft_tokens
     from windowtax.cli.serving import ModelWords, ServerWords, run
     from windowtax.engine.session import EngineOptions
+    from windowtax.engine.tier_options import TierOptions
 
     if model is not None and model_option is not None:
         raise BadInput("The model is named twice.", "Give MODEL or --model.")
@@ -108,7 +116,7 @@ def serve(
     )
     words = ModelWords(
         name=model or model_option or DEFAULT_MODEL, window=max_model_len, max_sequences=max_num_seqs,
-        dtype=dtype, rope=rope, attention=attention, eviction=eviction, options=options,
+        dtype=dtype, rope=rope, attention=attention, eviction=eviction, tiers=TierOptions.parse(cache_ram, cache_ssd), options=options,
     )  # fmt: skip
     server = ServerWords(
         host=host, port=port, names=tuple(served_model_name or ()), api_keys=tuple(api_key or ()),

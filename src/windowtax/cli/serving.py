@@ -6,7 +6,6 @@ from pathlib import Path
 from rich.console import Console
 
 from windowtax.base.errors import BadInput
-from windowtax.base.folders import cache_folder
 from windowtax.base.units import format_bytes, format_exact_bytes, format_tokens, parse_tokens
 from windowtax.catalog.hardware_catalog import hardware, hardware_names
 from windowtax.catalog.read import read_model
@@ -19,13 +18,14 @@ from windowtax.engine.gauge import this_machine
 from windowtax.engine.load import LoadedModel
 from windowtax.engine.service import EngineService, ServiceLimits
 from windowtax.engine.session import EngineOptions, admit, longest_window, open_shared_engine
+from windowtax.engine.tier_options import TierOptions
 from windowtax.plan.page.form import Form, Start
 from windowtax.plan.page.planner import Planner
 from windowtax.price.api import PriceList
 from windowtax.server.app import make_app
 from windowtax.server.biller import Biller
 from windowtax.server.keys import make_keyring
-from windowtax.server.ledger import Ledger
+from windowtax.server.ledger import Ledger, ledger_path
 from windowtax.server.logs import FORMATS, set_up
 from windowtax.server.metrics import Metrics
 from windowtax.server.run import bind, make_server
@@ -51,6 +51,7 @@ class ModelWords:
     rope: str | None
     attention: str | None
     eviction: str
+    tiers: TierOptions
     options: EngineOptions
 
 
@@ -109,7 +110,7 @@ def open_engine(words: ModelWords, err: Console) -> tuple[Engine, str]:
         model = files.load(backend)
     window, why = _window(model, asked, words.options)
     return open_shared_engine(
-        model, window, words.options, max_sequences=words.max_sequences, policy=words.eviction
+        model, window, words.options, max_sequences=words.max_sequences, policy=words.eviction, tiers=words.tiers
     ), why
 
 
@@ -149,11 +150,6 @@ def _served(engine: Engine, words: ModelWords, server: ServerWords) -> Served:
         ledger=None if server.ledger == "none" else Ledger(ledger_path(server.ledger)),
         planner=_planner(engine, words, machine),
     )
-
-
-def ledger_path(word: str | None) -> Path:
-    """The ledger's file: as named, or in the user's folder."""
-    return cache_folder() / "ledger.sqlite" if word is None else Path(word).expanduser()
 
 
 def _planner(engine: Engine, words: ModelWords, machine: Hardware) -> Planner:

@@ -19,9 +19,13 @@ from windowtax.engine.sampler import Sampler, SamplingState
 from windowtax.engine.sampling import SamplingParams
 from windowtax.engine.scoring import chosen_logprobs, score_prompts
 from windowtax.engine.speculate import PromptLookup
+from windowtax.engine.tiering import TieredCache
 from windowtax.schedule.scheduler import Scheduler, SchedulerConfig
 from windowtax.schedule.sequence import Sequence
 from windowtax.schedule.step import Chunk, Step
+
+_WAIT_S = 0.02
+"""The longest that an engine with nothing to compute waits for a prefix before it looks around again."""
 
 
 class Engine:
@@ -44,6 +48,8 @@ class Engine:
         self.cache = cache
         self.scheduler = Scheduler(config, cache)
         self.runner = Runner(model.decoder, cache, model.device)
+        if isinstance(cache, TieredCache):
+            cache.bind(self.runner.store)
         self.sampler = Sampler()
         self.context_tokens = context_tokens
         self.requests: dict[str, Request] = {}
@@ -93,11 +99,18 @@ class Engine:
         if request is not None:
             self._finish(request, FinishReason.CANCELLED, self._clock())
 
+    def close(self) -> None:
+        """Writes what a cache with lower tiers still has to write. The engine is not used after this."""
+        self.cache.close()
+
     def step(self) -> list[Event]:
         """Computes one step and tells what came of it."""
         began = self._clock()
         self._guess()
         step = self.scheduler.schedule()
+        if not step.chunks:
+            self.cache.wait(_WAIT_S)  # all that could run waits for its prefix
+            return []
         logits = self.runner.run(step)
         return self._commit(step, *self._sample(step, logits), began)
 
@@ -199,7 +212,8 @@ class Engine:
         sequence = request.sequence
         request.num_cached_tokens = sequence.num_cached_tokens
         if sequence.num_cached_tokens:
-            request.cached_tokens_by_tier["device"] = sequence.num_cached_tokens
+            found = self.cache.cached_by_tier(sequence.sequence_id) or {"device": sequence.num_cached_tokens}
+            request.cached_tokens_by_tier.update(found)
         if isinstance(self.cache, SharedCache):
             request.miss = explain_miss(self.cache, sequence.token_ids[: sequence.num_prompt_tokens], sequence.salt)
 
@@ -223,6 +237,7 @@ class Engine:
             else:
                 meter.prefill_s += share
                 meter.prefill_tokens += chunk.num_tokens
+                self.cache.book_prefill(chunk.num_tokens, share)
 
 
 def is_decode(chunk: Chunk) -> bool:

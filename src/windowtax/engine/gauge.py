@@ -1,5 +1,5 @@
-"""The gauge: what this machine can read and multiply, and what our engine reaches of it. Measured once, kept, and read by
-plans and bills. With the native kernels it measures their instruction sets; without, what torch's sum and product do."""
+"""The gauge: what this machine can read and multiply, and what our engine reaches of it. Measured once, kept, and read
+by plans and bills. With native kernels it measures their instruction sets; without, torch's sum and product."""
 
 import datetime
 import platform
@@ -44,8 +44,8 @@ def this_machine(again: bool = False) -> Hardware:
 
 
 def measure() -> MachineRecord:
-    """Measures read bandwidth, products and, with native kernels, the engine. The machine may be shared: the best counts
-    for what it can do, the median for what the engine reaches."""
+    """Measures read bandwidth, products and, with native kernels, the engine. The machine may be shared: the best
+    counts for what it can do, the lower quartile of times for what the engine reaches."""
     state, threads = native_state(), torch.get_num_threads()
     gauge = None if state.module is None else state.module.gauge
     levels = {} if gauge is None else _peaks_by_level(gauge, threads)

@@ -10,10 +10,11 @@ from windowtax.schedule.sequence import Status
 
 @dataclass
 class Isolated:
-    """guilty: by request id, what computing it raised. events: of those that could be computed."""
+    """guilty: by request id, what computing it raised. events: of those that could be computed. num_tried: of both."""
 
     guilty: dict[str, Exception] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    num_tried: int = 0
 
 
 def isolate(engine: Engine) -> Isolated:
@@ -26,6 +27,7 @@ def isolate(engine: Engine) -> Isolated:
     try:
         for sequence in suspects:
             scheduler.running, scheduler.waiting = [sequence], deque()
+            found.num_tried += 1
             try:
                 if sequence.num_uncomputed_tokens < 1:
                     raise RuntimeError("its last step was booked only in part")

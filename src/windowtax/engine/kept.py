@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from windowtax.base.errors import BadInput, DoesNotFit, UnknownName
+from windowtax.base.units import format_bytes
 from windowtax.cache.prefix import chain_key
 from windowtax.cache.tiers import rank
 from windowtax.store.disk.folder import Form
@@ -29,8 +30,8 @@ class Run:
 
     @property
     def key(self) -> str:
-        """The name of its last block, in hexadecimal."""
-        return self.entries[-1].key.hex()
+        """The name of its first block, in hexadecimal: it stays the same while the run grows."""
+        return self.entries[0].key.hex()
 
     @property
     def first_token(self) -> int:
@@ -57,12 +58,14 @@ class Run:
 
     @property
     def pinned(self) -> bool:
-        return self.entries[-1].pinned
+        """Whether any of it is; what was added since may not be."""
+        return any(entry.pinned for entry in self.entries)
 
     @property
     def path(self) -> list["Run"]:
         """The runs from the beginning of the prompt to this one."""
-        runs, run = [self], self.before
+        runs: list[Run] = [self]
+        run = self.before
         while run is not None:
             runs.append(run)
             run = run.before
@@ -78,7 +81,7 @@ class Run:
 
 
 class KeptPrefixes:
-    """A folder, read once. writes: to change it, which one process at a time may do. Raises BadInput where it cannot."""
+    """A folder, read once. writes: to change it, which one process at a time may do. Raises BadInput."""
 
     def __init__(self, folder: Path, *, writes: bool = False) -> None:
         self.tier = DiskTier(folder, None, fingerprint=ROOT, rank=rank, read_only=not writes)
@@ -164,13 +167,19 @@ class KeptPrefixes:
         return num_bytes
 
     def collect(self, budget_bytes: int | None = None) -> None:
-        """Lets go what no prompt can reach, and the least recently used of the rest until it fits."""
-        keep = {entry.key for run in self.runs() for entry in run.entries}
+        """Lets go what no prompt can reach, and the least recently used of the rest until it fits.
+
+        Raises DoesNotFit where pinned prefixes alone do not.
+        """
+        entries = [entry for run in self.runs() for entry in run.entries]
+        keep = {entry.key for entry in entries}
         if budget_bytes is not None:
             left, keep = budget_bytes, set[bytes]()
-            entries = [entry for run in self.runs() for entry in run.entries]
             for entry in sorted(entries, key=lambda one: (one.pinned, *rank(one)), reverse=True):
                 left -= entry.record_bytes
+                if left < 0 and entry.pinned:
+                    text = f"What is pinned does not fit into {format_bytes(budget_bytes)}."
+                    raise DoesNotFit(text, "`windowtax cache pin NAME --off` first, or give more.")
                 if left < 0:
                     break
                 keep.add(entry.key)
@@ -185,7 +194,7 @@ class KeptPrefixes:
         )
 
     def copy_to(self, other: "KeptPrefixes", runs: Iterable[Run]) -> tuple[int, int]:
-        """Copies runs into another folder, which must be open for writing; returns records and bytes. Damaged ones stay."""
+        """Copies runs into another folder, open for writing; returns records and bytes. Damaged ones are left."""
         count = num_bytes = 0
         for run in runs:
             for entry in run.entries:
@@ -211,10 +220,7 @@ def whole_paths(runs: Sequence[Run]) -> list[Run]:
 
 def words_of(token_ids: Sequence[int], decode: Callable[[Sequence[int]], str] | None, limit: int = 60) -> str:
     """The first words, on one line; token ids where nothing can decode them."""
-    if decode is None:
-        text = " ".join(map(str, token_ids))
-    else:
-        text = " ".join(decode(token_ids).split())
+    text = " ".join(map(str, token_ids) if decode is None else decode(token_ids).split())
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 

@@ -28,7 +28,7 @@ _SAMPLE_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory. tokenizer: None where the folder holds none (tests run on token ids)."""
+    """A model in memory. source: the file or folder that it came from. tokenizer: None where the folder holds none (tests run on token ids)."""
 
     spec: ModelSpec
     decoder: Decoder | RecordedDecoder
@@ -38,6 +38,7 @@ class LoadedModel:
 
     backend: Backend = TORCH
     identity: bytes = b""
+    source: str = ""
 
     def fingerprint(self, cache_dtype_name: str) -> bytes:
         """Of everything that cached bytes depend on beside the tokens: weights, levers, dtypes, and who computed."""
@@ -68,6 +69,7 @@ class ModelFiles:
     dtype: str
     device: torch.device
     identity: bytes = b""
+    source: str = ""
 
     def weight_bytes(self, backend: Backend = TORCH) -> int:
         """Bytes that the weights will take."""
@@ -96,7 +98,7 @@ class ModelFiles:
         else:
             choose = weight_format(backend.weights, self.dtype)
             decoder = RecordedDecoder(self.spec, weights, choose, backend.native, backend.num_threads)
-        return LoadedModel(self.spec, decoder, self.tokenizer, self.dtype, self.device, backend, self.identity)
+        return LoadedModel(self.spec, decoder, self.tokenizer, self.dtype, self.device, backend, self.identity, self.source)
 
     def backend(self, cache_dtype_name: str, weights: str) -> Backend:
         """Who will compute with a cache of that dtype. Raises BadInput (see choose_backend)."""
@@ -128,7 +130,7 @@ def open_files(
     if attention is not None:
         spec = with_attention(spec, attention)
     identity = identity_of(path, rope, attention)
-    return ModelFiles(spec, _tokenizer(path), sources, checkpoint, dtype, torch.device(device), identity)
+    return ModelFiles(spec, _tokenizer(path), sources, checkpoint, dtype, torch.device(device), identity, str(path.resolve()))
 
 
 def load_model(

@@ -41,7 +41,7 @@ class LowerTiers:
     @property
     def accepts(self) -> bool:
         """Whether anything handed in now has a chance."""
-        return self._books.budget_bytes > 0 or (self.disk is not None and self.disk.stopped is None)
+        return self._books.budget_bytes > 0 or (self.disk is not None and self.disk.accepts)
 
     def find(self, key: bytes) -> Location | None:
         """Where a block lies: in the fastest tier that has it."""
@@ -88,7 +88,7 @@ class LowerTiers:
         if self.disk is None:
             return
         for record in self._host.records():
-            if self.disk.find(record.key) is None and not self.disk.put(record) and self.disk.stopped is None:
+            if self.disk.find(record.key) is None and not self.disk.put(record) and self.disk.accepts:
                 self.disk.flush()
                 self.disk.put(record)
         self.disk.close()

@@ -17,7 +17,7 @@ from windowtax.spec.hardware import Hardware
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """Of one prompt read alone, and of one decode step of the whole batch: at least, and as this engine runs here, s."""
+    """Of one prompt read alone, and of one decode step of the whole batch, s: at least, and as this engine runs."""
 
     prefill_floor: Floor
     decode_floor: Floor
@@ -73,6 +73,4 @@ def _scheme(files: ModelFiles, backend: Backend) -> WeightScheme:
 
 def _reading(hardware: Hardware, record: MachineRecord, working_set_bytes: float) -> Hardware:
     rate = record.read_rate(working_set_bytes)
-    return replace(
-        hardware, read_bytes_per_s=Sourced(rate, "B/s", Basis.MEASURED, record.method, record.measured_on)
-    )
+    return replace(hardware, read_bytes_per_s=Sourced(rate, "B/s", Basis.MEASURED, record.method, record.measured_on))

@@ -24,6 +24,8 @@ from windowtax.engine.tally import Tally
 
 log = logging.getLogger("windowtax.service")
 T = TypeVar("T")
+_MOST_UNEXPLAINED = 3
+"""Steps in a row that may raise although no sequence is running: then it is the engine, and trying again is no use."""
 
 
 class Overloaded(WindowtaxError):
@@ -85,6 +87,7 @@ class EngineService:
         self._errands: deque[Callable[[], None]] = deque()
         self._tickets: dict[str, Ticket] = {}
         self._closing: float | None = None
+        self._unexplained = 0
         self._broken: WindowtaxError | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -186,6 +189,8 @@ class EngineService:
         except Exception as error:
             log.exception("the engine's thread failed")
             self._break(error)
+        finally:
+            self.engine.close()
 
     def _turn(self) -> bool:
         """Takes what came in, ends what is over, computes one step. False: this was the last turn."""
@@ -250,9 +255,9 @@ class EngineService:
         began = self._clock()
         try:
             events = self.engine.step()
-        except Exception:
+        except Exception as error:
             log.exception("a step failed")
-            self._recover()
+            self._recover(error)
             return
         self.tally.stepped(self._clock() - began)
         self._report(events)
@@ -280,7 +285,7 @@ class EngineService:
             self.tally.ended(request, event.finish_reason)
             ticket.box.put(Finished(index=ticket.index, reason=event.finish_reason, request=request))
 
-    def _recover(self) -> None:
+    def _recover(self, error: Exception) -> None:
         """Finds out which sequences a step cannot compute, ends those, and goes on with the others."""
         try:
             found = isolate(self.engine)
@@ -292,6 +297,9 @@ class EngineService:
                 self._end(self._tickets[request_id], failed)
             self.tally.failed_steps += 1
             self._report(found.events)
+            self._unexplained = 0 if found.num_tried else self._unexplained + 1
+            if self._unexplained >= _MOST_UNEXPLAINED:
+                raise error
         except Exception as worse:
             log.exception("the engine is beyond repair")
             self._break(worse)

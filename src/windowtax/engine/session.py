@@ -1,5 +1,6 @@
 """An engine for one window: memory is admitted by exact bytes before anything is allocated or computed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from windowtax.base.errors import DoesNotFit
@@ -9,6 +10,8 @@ from windowtax.cache.shared import SharedCache
 from windowtax.engine.engine import Engine
 from windowtax.engine.load import LoadedModel, ModelFiles
 from windowtax.engine.memory import RESERVE_BYTES, admit_pool, free_bytes, shared_pool
+from windowtax.engine.tier_options import TierOptions, open_tiers
+from windowtax.engine.tiering import TieredCache
 from windowtax.schedule.scheduler import DEFAULT_STEP_TOKENS, SchedulerConfig
 from windowtax.spec.cache import CacheLayout
 from windowtax.spec.dtypes import cache_dtype
@@ -71,11 +74,13 @@ def open_shared_engine(
     *,
     max_sequences: int = 64,
     policy: str = "lru",
+    tiers: TierOptions | None = None,
 ) -> Engine:
     """An engine for many requests at once: prefixes are kept and shared, and prompts share the steps.
 
     options.limit_bytes: of the pool; half of what is free where None. max_sequences: running at once. policy: which
-    unused blocks go first (cache/eviction). Raises DoesNotFit, with the sum, where one window does not fit.
+    unused blocks go first (cache/eviction). tiers: host RAM and disk below the device, None for none. Raises DoesNotFit,
+    with the sum, where one window does not fit; BadInput for a folder that cannot be used.
     """
     layout = model.spec.layout(cache_dtype(options.cache_dtype))
     refuse_unstorable(layout)
@@ -83,8 +88,24 @@ def open_shared_engine(
     pool_bytes = free // 2 if options.limit_bytes is None else min(options.limit_bytes, free)
     blocks = shared_pool(layout, context_tokens, options.step_tokens, max_sequences, pool_bytes)
     config = SchedulerConfig(max_step_tokens=options.step_tokens, max_sequences=max_sequences, share_prefill=True)
-    cache = SharedCache(layout, blocks, fingerprint=model.fingerprint(options.cache_dtype), policy=policy)
+    cache = _shared_cache(model, layout, blocks, options, policy, tiers or TierOptions())
     return Engine(model, cache, config, context_tokens, draft_tokens=options.draft_tokens)
+
+
+def _shared_cache(
+    model: LoadedModel,
+    layout: CacheLayout,
+    blocks: Sequence[int],
+    options: EngineOptions,
+    policy: str,
+    tiers: TierOptions,
+) -> SharedCache:
+    fingerprint = model.fingerprint(options.cache_dtype)
+    form = {"model": model.spec.name, "source": model.source, "cache_dtype": options.cache_dtype, "weights": model.backend.weights}
+    lower = open_tiers(tiers, fingerprint=fingerprint, layout=layout, form=form)
+    if lower is None:
+        return SharedCache(layout, blocks, fingerprint=fingerprint, policy=policy)
+    return TieredCache(layout, blocks, lower, fingerprint=fingerprint, policy=policy)
 
 
 def longest_window(model: LoadedModel, options: EngineOptions) -> int:

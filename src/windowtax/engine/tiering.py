@@ -6,7 +6,7 @@ How an engine uses it (everything else is as with SharedCache):
 2. Before a waiting sequence is admitted (its `attach` follows in the same step), the scheduler asks
    `ready(sequence_id, token_ids, salt)`. False: its prefix is on the way; others may go ahead, it is asked again.
 3. Where a step came out empty because all that wait are on the way, the engine calls `wait(timeout_s)`.
-4. It books prefills with `lower.speeds.prefill.book(num_tokens, seconds)`: loading is weighed against that.
+4. It books prefills with `book_prefill(num_tokens, seconds)`: loading is weighed against that.
 5. At the end: `close()`, which writes what waits.
 
 `completed` hands new blocks down before `trim` can give them back, so no other hook is needed. After `attach`,
@@ -115,8 +115,8 @@ class TieredCache(SharedCache):
                 return False  # another sequence's load brings some of it
             offer = self._best_offer(keys)
             load = None if offer is None else self._begin(token_ids, salt, keys, offer)
-            if load is None:
-                return True
+            if load is None and offer is not None:
+                return True  # no room in the pool; should the sequence have to wait for that too, it is tried again
             asked = self._asked[sequence_id] = Asked(load)
         return asked.load is None
 
@@ -153,6 +153,9 @@ class TieredCache(SharedCache):
         super().free(sequence_id)
         for kept in (self._asked, self._handed_down, self._by_tier):
             kept.pop(sequence_id, None)
+
+    def book_prefill(self, num_tokens: int, seconds: float) -> None:
+        self.lower.speeds.prefill.book(num_tokens, seconds)
 
     def close(self) -> None:
         """Ends all loads and writes what waits. Raises nothing: a cache that cannot be written is only smaller."""

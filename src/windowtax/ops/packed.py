@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from windowtax.ops.native import WeightFormat, native_state
+from windowtax.ops.pages import prefer_huge_pages
 
 PANEL_ROWS = 16
 """Rows of a matrix that lie together."""
@@ -161,6 +162,7 @@ def _padded(matrix: Rows) -> Rows:
 
 def _aligned(num_bytes: int) -> NDArray[np.uint8]:
     raw = np.empty(num_bytes + 64, dtype=np.uint8)
+    prefer_huge_pages(raw.ctypes.data, raw.nbytes)
     start = -raw.ctypes.data % 64
     return raw[start : start + num_bytes]
 

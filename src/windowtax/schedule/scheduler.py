@@ -73,8 +73,12 @@ class Scheduler:
                 chunks.append(chunk)
                 budget -= chunk.num_tokens
         # A sequence that was just preempted must not come back in the same step: it would take the blocks again.
-        while budget and self.waiting and not preempted and len(self.running) < self.config.max_sequences:
-            sequence = self.waiting[0]
+        place = 0
+        while budget and place < len(self.waiting) and not preempted and len(self.running) < self.config.max_sequences:
+            sequence = self.waiting[place]
+            if not self.cache.ready(sequence.sequence_id, sequence.token_ids, sequence.salt):
+                place += 1  # its prefix is on the way; others may go ahead
+                continue
             cached = self._attach(sequence)
             chunk = self._next_chunk(sequence, self._share(budget, contenders))
             if not reserve(sequence.sequence_id, chunk.start, chunk.num_tokens):
@@ -82,7 +86,8 @@ class Scheduler:
                     self._detach(sequence)
                 break
             contenders -= contenders > 1
-            self._admit(self.waiting.popleft())
+            del self.waiting[place]
+            self._admit(sequence)
             chunks.append(chunk)
             budget -= chunk.num_tokens
         if self.config.share_prefill and budget:

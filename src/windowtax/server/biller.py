@@ -80,7 +80,7 @@ class Biller:
     def bill(self, prompts: Sequence[Sequence[Request]]) -> CallBill:
         """The bill of a call, finished or not. prompts: for each, the requests of its choices."""
         requests = [request for choices in prompts for request in choices]
-        tiers = dict.fromkeys(TIERS, 0)
+        tiers: dict[str, int] = dict.fromkeys(TIERS, 0)
         usd_api = 0.0
         for choices in prompts:
             first = choices[0]

@@ -99,7 +99,7 @@ async def chat_completions(
     reply = _Reply(generation, prepared, body)
     generation.start()
     if body.stream:
-        return EventStream(generation, reply.stream(), lambda error: reply.failed(error))
+        return EventStream(generation, reply.stream(), reply.failed)
     answers = await generation.collect(http)
     return JSONResponse(reply.whole(answers))
 
@@ -148,7 +148,7 @@ class _Reply:
         yield DONE
 
     def _text(self, news: Text) -> Iterator[str]:
-        """Chunks of what a text turned out to hold; log-probabilities ride on the first of them, or on one of their own."""
+        """Chunks of what a text turned out to hold; log-probabilities ride on the first, or on one of their own."""
         deltas = [self._delta(news.index, delta) for delta in self._readers[news.index].push(news.text)]
         if news.logprobs and not deltas:
             deltas = [{"content": ""}]

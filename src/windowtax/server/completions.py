@@ -198,9 +198,7 @@ class _Reply:
 def _token_lists(served: Served, body: CompletionRequest) -> list[list[int]]:
     """Token ids of every prompt. Raises ApiError 400."""
     prompt: Sequence[Any] | str = body.prompt
-    if isinstance(prompt, str):
-        prompt = [prompt]
-    elif prompt and isinstance(prompt[0], int):
+    if isinstance(prompt, str) or (prompt and isinstance(prompt[0], int)):
         prompt = [prompt]
     if not 1 <= len(prompt) <= MOST_PROMPTS:
         raise bad_field("prompt", f"{len(prompt):,} prompts; give 1 to {MOST_PROMPTS:,}.")

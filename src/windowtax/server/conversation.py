@@ -174,7 +174,7 @@ def response_schema(response_format: Any, where: str = "response_format") -> Jso
 
 
 def tokenize(served: Served, conversation: Conversation) -> tuple[str, list[int]]:
-    """The text that the model reads, and its tokens. Raises ApiError 400. Slow for long texts: call it from a thread."""
+    """The text that the model reads, and its tokens. Raises ApiError 400. Slow: call it from a thread."""
     text = chat_text(
         served.tokenizer,
         conversation.messages,

@@ -1,4 +1,4 @@
-"""One call's generation: handing its requests to the engine, hearing of them, ending them, and booking what they cost."""
+"""One call's generation: its requests go to the engine, news of them come back, and the books are kept."""
 
 import asyncio
 import hashlib
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 from fastapi import Request as HttpRequest
 
+from windowtax.base.errors import WindowtaxError
 from windowtax.engine.logprobs import TokenLogprob
 from windowtax.engine.news import Box, Failed, Finished, News, Text
 from windowtax.engine.request import FinishReason, Request
 from windowtax.engine.sampling import SamplingParams
 from windowtax.engine.service import Ticket
-from windowtax.base.errors import WindowtaxError
 from windowtax.server.biller import CallBill
 from windowtax.server.call import Call
 from windowtax.server.errors import ApiError, api_error

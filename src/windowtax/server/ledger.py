@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from windowtax.base.errors import BadInput
+from windowtax.base.folders import cache_folder
 from windowtax.server.biller import CallBill
 
 _SCHEMA = """
@@ -143,9 +144,9 @@ def sums(path: Path, by: str, *, since_s: float = 0.0, key: str | None = None) -
         raise BadInput(f"Calls cannot be summed by {by!r}.", f"Choose one of: {', '.join(GROUPS)}.")
     if not path.is_file():
         raise BadInput(f"There is no ledger at {path}.", "`windowtax serve` writes one; name it with --ledger.")
-    order = "1" if by == "day" else "api_usd DESC"
+    order, words = "1" if by == "day" else "api_usd DESC", "min(words)" if by == "prefix" else "''"
     query = f"""
-        SELECT {GROUPS[by]}, min(words), count(*), sum(prompt_tokens),
+        SELECT {GROUPS[by]}, {words}, count(*), sum(prompt_tokens),
                sum(cached_device_tokens + cached_host_tokens + cached_disk_tokens), sum(output_tokens),
                sum(kv_byte_seconds), sum(queue_s), sum(compute_s), sum(recompute_avoided_s), sum(own_usd),
                sum(api_usd) AS api_usd
@@ -160,6 +161,11 @@ def sums(path: Path, by: str, *, since_s: float = 0.0, key: str | None = None) -
             f"{path} is no ledger: {error}", "Name the file that `windowtax serve --ledger` wrote."
         ) from None
     return [Sums(**dict(zip(names, row, strict=True))) for row in rows]
+
+
+def ledger_path(word: str | None) -> Path:
+    """The ledger's file: as named, or in the user's folder."""
+    return cache_folder() / "ledger.sqlite" if word is None else Path(word).expanduser()
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from windowtax.base.errors import BadInput
+from windowtax.ops.pages import prefer_huge_pages
 from windowtax.spec.cache import CacheLayout, LayerCache
 from windowtax.spec.planes import Plane
 from windowtax.store.codecs.base import Codec, codec_of
@@ -99,6 +100,9 @@ class KVStore:
                 for plane in group.cache.planes
             }
             self.planes.append(tensors)
+            if device.type == "cpu":
+                for tensor in tensors.values():
+                    prefer_huge_pages(tensor.data_ptr(), tensor.nbytes)
             for row, layer in enumerate(group.layers):
                 part = Part(index, row, group.cache, _vectors(group.cache, tensors, row))
                 self._parts.setdefault(layer, []).append(part)
@@ -121,7 +125,7 @@ class KVStore:
         return b"".join(plane[:, block_id].cpu().numpy().tobytes() for plane in self.planes[group].values())
 
     def put_block_bytes(self, group: int, block_id: int, data: bytes | bytearray | memoryview) -> None:
-        """Fills a block with what `block_bytes` gave for one of the same group; from any thread, if the block is its own."""
+        """Fills a block with what `block_bytes` gave for one of its group; from any thread, if the block is its own."""
         source, begin = np.frombuffer(data, np.uint8), 0
         for plane in self.planes[group].values():
             part = plane[:, block_id]

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from windowtax.base.errors import UnsupportedModel
 from windowtax.nn.decoder import norm_weight, refuse_uncomputed
 from windowtax.nn.recorded.attention import (
     RECORDED_KINDS,
@@ -152,7 +153,10 @@ class RecordedDecoder:
         return self.weight_bytes - apart
 
     def record(self, store: KVStore) -> "Recording":
-        """The program of a step over that store."""
+        """The program of a step over that store. Raises UnsupportedModel where native code cannot read it."""
+        reason = why_not_native(self.spec, store.layout, self.native)
+        if reason is not None:
+            raise UnsupportedModel(f"Native code does not compute {self.spec.name} with this cache: {reason}.")
         return Recording(self, store)
 
     def _layer(self, index: int, layer: LayerSpec) -> RecordedLayer:

@@ -63,6 +63,11 @@ class DiskTier:
             return f"another process writes to {self.folder.path}"
         return self._writer.stopped
 
+    @property
+    def accepts(self) -> bool:
+        """Whether a record handed in now has a chance."""
+        return self._writer is not None and self._writer.accepts
+
     def find(self, key: bytes) -> Entry | None:
         """The record of that name, if it can be read. Who does not write looks for news now and then."""
         entry = self.shelf.find(key, self.fingerprint)

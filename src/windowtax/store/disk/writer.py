@@ -24,7 +24,7 @@ _TEXT = {errno.ENOSPC: "the disk is full", errno.EFBIG: "the system lets no file
 
 
 class Sync(StrEnum):
-    """When to wait for the disk. Less than EACH can cost blocks in a power failure, never a wrong byte: all are checked."""
+    """When to wait for the disk. Less than EACH may cost blocks in a power failure; what is left is right even so."""
 
     NEVER = "never"
     SEALED = "sealed"
@@ -52,13 +52,18 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="windowtax-cache-writer", daemon=True)
         self._thread.start()
 
+    @property
+    def accepts(self) -> bool:
+        """Whether anything is written at all: after a failure, not again for a while."""
+        return not self._closing and (self.stopped is None or self.shelf.clock() >= self._retry_at)
+
     def put(self, record: Record) -> bool:
         """Queues a record; False where it is dropped. Never waits. The record's bytes must not change afterwards."""
         shelf, counters, size = self.shelf, self.shelf.counters, record.payload_bytes
         with self._changed:
             if record.key in shelf.waiting:
                 return True
-            if self._closing or (self.stopped is not None and shelf.clock() < self._retry_at):
+            if not self.accepts:
                 counters.dropped_full += 1
                 return False
             limit = self.room.largest_record_bytes

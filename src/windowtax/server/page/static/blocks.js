@@ -11,6 +11,7 @@ export class Blocks {
   constructor() {
     this.grids = [];
     this.shown = "";
+    this.marked = null;
     this.look = whileShown(byId("blocks-view"), EVERY_MS, () => this.refresh());
     addEventListener("resize", () => this.draw());
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
@@ -18,25 +19,27 @@ export class Blocks {
 
   async refresh() {
     const reply = await json("/v1/cache/map"), text = JSON.stringify(reply);
-    if (text === this.shown) return; // nothing changed: what is pointed at stays as it is
+    // What is pointed at holds still; rows that were made anew would lose the pointer.
+    if (text === this.shown || this.marked !== null) return;
     this.shown = text;
     this.map = reply;
-    this.roots();
+    this.colour();
     this.tiles();
     this.groups();
     this.prefixes();
     this.sequences();
   }
 
-  // Every segment takes the colour of the prefix that it continues.
-  roots() {
-    const { segments } = this.map;
+  // A segment that alone continues another one has its colour; where prefixes part, each branch takes a new one.
+  colour() {
+    const { segments } = this.map, branches = new Map();
     let next = 0;
-    segments.forEach((segment) => {
-      const parent = segment.parent === null ? null : segments[segment.parent];
+    for (const { parent } of segments) branches.set(parent, (branches.get(parent) ?? 0) + 1);
+    for (const segment of segments) {
+      const parent = segments[segment.parent];
       segment.depth = parent ? parent.depth + 1 : 0;
-      segment.hue = parent ? parent.hue : next++ % HUES;
-    });
+      segment.hue = parent && branches.get(segment.parent) === 1 ? parent.hue : next++ % HUES;
+    }
   }
 
   tiles() {
@@ -49,7 +52,7 @@ export class Blocks {
     const shared = sum(segments.filter((one) => one.users > 1), (one) => one.bytes * (one.users - 1));
     byId("pool").replaceChildren(
       tile("Pool", bytes(total), `${count(sum(groups, (one) => one.num_blocks))} blocks of ${this.map.block_size} tokens`),
-      tile("In use now", bytes(used + own), `by ${count(sequences.length)} running requests`),
+      tile("In use now", bytes(used + own), `by ${several(sequences.length, "running request")}`),
       tile("Kept for later", bytes(kept - used), "unused prefixes, given up when room is needed"),
       tile("Free", bytes(free), percent(total ? free / total : 0)),
       tile("Spared by sharing", bytes(shared), "what copies would take now"),
@@ -130,8 +133,10 @@ function words(segment) {
 
 function use(segment) {
   const now = segment.users ? `${segment.users} using it` : "unused";
-  return `${now}, found again ${segment.hits} times, ${count(segment.num_tokens)} tokens`;
+  return `${now}, found again ${several(segment.hits, "time")}, ${count(segment.num_tokens)} tokens`;
 }
+
+const several = (number, what) => `${count(number)} ${what}${number === 1 ? "" : "s"}`;
 
 const tierText = (segment) => Object.entries(segment.tiers).map(([tier, blocks]) => `${tier} ${count(blocks)}`).join(", ") || "–";
 

@@ -41,8 +41,7 @@ export class Chat {
     byId("turns").replaceChildren();
     byId("welcome").hidden = false;
     byId("anew").hidden = true;
-    this.meter.used = 0;
-    this.meter.show();
+    this.meter.take(0);
     this.question.focus();
   }
 
@@ -67,6 +66,7 @@ export class Chat {
   async converse(question) {
     const began = performance.now(), signal = this.running.signal, messages = this.messages;
     let documents = [], content = question, turn = null;
+    const used = this.meter.used;
     try {
       documents = await this.files.read();
       turn = this.turn(question, documents);
@@ -74,14 +74,19 @@ export class Chat {
       const heard = await this.listen(turn, [...messages, { role: "user", content }], signal);
       turn.end(heard.usage, heard.reason);
       this.keep(messages, content, turn.said);
-      if (messages === this.messages) this.meter.used = heard.usage.total_tokens;
+      if (messages === this.messages) this.meter.take(heard.usage.total_tokens);
     } catch (error) {
       turn ??= this.turn(question, documents);
       if (error.name === "AbortError") turn.stopped(began);
       else turn.fail(error);
       // Half an answer can be talked about; a question without any goes back into the form.
-      if (turn.said) this.keep(messages, content, turn.said);
-      else if (messages === this.messages) this.takeBack(question, documents);
+      if (turn.said) {
+        this.keep(messages, content, turn.said);
+        this.meter.measure(messages);
+      } else if (messages === this.messages) {
+        this.meter.take(used);
+        this.takeBack(question, documents);
+      }
     }
   }
 
@@ -91,6 +96,7 @@ export class Chat {
     byId("anew").hidden = false;
     this.question.value = "";
     this.fit();
+    this.meter.count();
     if (documents.length) this.files.clear();
     return new Turn(question, documents);
   }
@@ -98,7 +104,10 @@ export class Chat {
   async listen(turn, messages, signal) {
     const heard = { usage: null, reason: null };
     for await (const event of events(PATH, this.body(messages), signal)) {
-      if (event.prompt_progress) turn.progress(event.prompt_progress);
+      if (event.prompt_progress) {
+        turn.progress(event.prompt_progress);
+        this.meter.take(event.prompt_progress.processed);
+      }
       const choice = event.choices[0];
       if (choice?.delta.content) turn.push(choice.delta.content);
       heard.reason = choice?.finish_reason ?? heard.reason;

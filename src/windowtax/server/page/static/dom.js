@@ -20,6 +20,14 @@ export function tile(label, value, remark, more) {
   return element("div.tile", element("dt", label), element("dd", element("data", value), element("small", remark), more));
 }
 
+const NEAR_PX = 80;
+
+// Whether the page is scrolled to its end, or nearly.
+export function atEnd() {
+  const page = document.documentElement;
+  return page.scrollHeight - page.clientHeight - page.scrollTop < NEAR_PX;
+}
+
 // What went wrong above a view; nothing takes it away.
 export function alarm(view, error) {
   const place = view.querySelector(".alert");

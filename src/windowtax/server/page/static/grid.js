@@ -3,6 +3,7 @@
 import { element } from "./dom.js";
 import { bytes, count } from "./format.js";
 
+const HINT = "Point at a square, or at a row below; the map holds still meanwhile.";
 const LARGEST = 15, SMALLEST = 4, GAP = 1, MOST_HEIGHT = 340, HUES = 8;
 
 export class Grid {
@@ -32,7 +33,7 @@ export class Grid {
     );
     this.canvas.setAttribute("aria-label", `${count(group.num_free)} of ${count(group.num_blocks)} blocks are free; the tables below say whose the others are`);
     this.paint(map, marked);
-    if (!this.pointed) this.tip.textContent = "Point at a square, or at a row below.";
+    if (!this.pointed) this.tip.textContent = HINT;
   }
 
   // The largest squares that fit; smaller than the smallest only stand for more blocks.
@@ -62,7 +63,7 @@ export class Grid {
       const left = (square % columns) * step, top = Math.floor(square / columns) * step;
       const segment = owner !== null && owner >= 0 ? map.segments[owner] : null;
       pen.fillStyle = owner === null ? colours.free : segment ? colours.hues[segment.hue] : colours.own;
-      pen.globalAlpha = marked !== null && marked !== undefined && owner !== marked ? 0.15 : segment && !segment.users ? 0.5 : 1;
+      pen.globalAlpha = marked !== null && owner !== marked ? 0.15 : segment && !segment.users ? 0.5 : 1;
       pen.fillRect(left, top, size, size);
       if (segment && segment.users > 1 && size >= 6) {
         pen.fillStyle = colours.card;
@@ -87,7 +88,7 @@ export class Grid {
 
   leave() {
     this.pointed = false;
-    this.tip.textContent = "Point at a square, or at a row below.";
+    this.tip.textContent = HINT;
     this.mark(null);
   }
 }

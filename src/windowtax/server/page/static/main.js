@@ -3,14 +3,19 @@
 import { json } from "./api.js";
 import { Blocks } from "./blocks.js";
 import { Chat } from "./chat.js";
-import { byId, element } from "./dom.js";
+import { atEnd, byId, element } from "./dom.js";
 import { Metrics } from "./metrics.js";
 
 const VIEWS = ["chat", "blocks", "metrics", "plan"];
 const chat = new Chat(), live = { blocks: new Blocks(), metrics: new Metrics() };
 
+const scrolled = {};
+let current = null;
+
 function show() {
   const chosen = VIEWS.find((name) => location.hash === `#${name}`) ?? "chat";
+  if (current) scrolled[current] = atEnd() ? Number.MAX_SAFE_INTEGER : scrollY;
+  current = chosen;
   for (const name of VIEWS) {
     byId(`${name}-view`).hidden = name !== chosen;
     const link = document.querySelector(`nav a[href="#${name}"]`);
@@ -19,7 +24,8 @@ function show() {
   }
   live[chosen]?.look();
   if (chosen === "plan" && !byId("plan-view").firstChild) showPlan();
-  if (chosen === "chat" && matchMedia("(hover: hover)").matches) byId("question").focus();
+  scrollTo(0, scrolled[chosen] ?? 0);
+  if (chosen === "chat" && matchMedia("(hover: hover)").matches) byId("question").focus({ preventScroll: true });
 }
 
 async function showPlan() {

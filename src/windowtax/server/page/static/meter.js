@@ -31,6 +31,21 @@ export class Meter {
     this.show();
   }
 
+  // used: tokens of the conversation, as far as they are in the window.
+  take(used) {
+    this.used = used;
+    this.show();
+  }
+
+  // Counts a conversation of which no bill came.
+  async measure(messages) {
+    try {
+      this.take((await json("/tokenize", { body: { messages, add_generation_prompt: false } })).count);
+    } catch {
+      return; // the next bill has it
+    }
+  }
+
   show() {
     const draft = this.typed + this.files.numTokens, total = this.used + draft;
     byId("window").hidden = !this.window;

@@ -1,7 +1,7 @@
 // One question and its answer on the screen: files, progress of the prompt, text, bill.
 
 import { bill } from "./bill.js";
-import { byId, element } from "./dom.js";
+import { atEnd, byId, element } from "./dom.js";
 import { count, rate, seconds } from "./format.js";
 import { Markdown } from "./markdown.js";
 
@@ -20,7 +20,7 @@ export class Turn {
     this.said = "";
     this.drawing = 0;
     byId("turns").append(this.place);
-    this.place.scrollIntoView({ block: "end" });
+    toEnd();
   }
 
   // progress: as `prompt_progress` of a chunk: total, cache, processed in tokens, time_ms.
@@ -31,7 +31,10 @@ export class Turn {
     this.fill.style.width = `${(100 * (processed - cache)) / total}%`;
     this.bar.setAttribute("aria-valuemax", total);
     this.bar.setAttribute("aria-valuenow", processed);
-    const speed = ms > 0 && processed > cache ? `, ${rate((processed - cache) / (ms / 1000))} tokens/s` : "";
+    // The first news comes with the time in the queue; from there on the speed is the computing's own.
+    const from = this.first ?? { processed: cache, time_ms: 0 }, tokens = processed - from.processed;
+    const speed = ms > from.time_ms ? `, ${rate((1000 * tokens) / (ms - from.time_ms))} tokens/s` : "";
+    this.first ??= progress;
     this.tell(`Reading the prompt: ${count(processed)} of ${count(total)} tokens, ${count(cache)} cached${speed}`);
   }
 
@@ -49,13 +52,13 @@ export class Turn {
   }
 
   draw() {
-    const page = document.documentElement, below = page.scrollHeight - page.clientHeight - page.scrollTop;
+    const stays = !atEnd(); // whoever has scrolled up to read is left there
     this.markdown.show(this.said);
-    // Whoever has scrolled up to read is left there.
-    if (below < 80) page.scrollTop = page.scrollHeight;
+    if (!stays) toEnd();
   }
 
   end(usage, reason) {
+    const stays = !atEnd();
     this.settle();
     if (!this.said) this.tell("The answer is empty.");
     if (reason === "length") this.note("The answer ended at its token limit; ask to go on, or allow more.");
@@ -65,12 +68,14 @@ export class Turn {
       made.open = true;
       this.answer.append(made);
     }
-    this.place.scrollIntoView({ block: "end" });
+    if (!stays) toEnd();
   }
 
   stopped(began) {
     this.settle();
+    const stays = !atEnd();
     this.note(`Stopped after ${seconds((performance.now() - began) / 1000)}. The server ended the request when the connection closed; its bill is in the ledger (windowtax bill).`);
+    if (!stays) toEnd();
   }
 
   fail(error) {
@@ -78,7 +83,7 @@ export class Turn {
     const others = error.details?.alternatives ?? [];
     const list = others.map((one) => element("li", one.usd === undefined ? one.what : `${one.what}: $${one.usd.toPrecision(3)}`));
     this.answer.append(element("div.alert", { role: "alert" }, element("p", error.message), list.length > 0 && element("ul", ...list)));
-    this.place.scrollIntoView({ block: "end" });
+    toEnd();
   }
 
   settle() {
@@ -95,4 +100,8 @@ export class Turn {
     this.state.hidden = false;
     this.state.textContent = text;
   }
+}
+
+function toEnd() {
+  if (!byId("chat-view").hidden) document.documentElement.scrollTop = document.documentElement.scrollHeight;
 }

@@ -1,0 +1,142 @@
+"""`windowtax bench floor`: what this machine reads and multiplies, what our engine reaches of it, and the least time of
+a model's prefill and decode step."""
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from windowtax.base.units import format_bytes, format_rate, format_seconds
+from windowtax.cli.ask import AttentionOption, CacheDtypeOption, DtypeOption, RopeOption, WeightsOption
+from windowtax.cli.console import console, messages
+
+if TYPE_CHECKING:
+    from windowtax.catalog.machine import MachineRecord
+    from windowtax.engine.predict import Prediction
+
+
+def floor(
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Also the floors of this model: a name, a .gguf file, a folder.")
+    ] = None,
+    context: Annotated[list[str] | None, typer.Option(help="Context length, such as 8K. May be repeated.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Sequences of a decode step.")] = 1,
+    dtype: DtypeOption = "bf16",
+    weights: WeightsOption = "stored",
+    cache_dtype: CacheDtypeOption = "bf16",
+    attention: AttentionOption = None,
+    rope: RopeOption = None,
+    kept: Annotated[bool, typer.Option("--kept", help="Take what was measured before, where it was.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Measure what this machine reads and multiplies per second, and keep it for plans and bills. With --model: the
+    least time of a prefill and of a decode step, and what is predicted of our engine."""
+    from windowtax.cli.extras import need_engine
+
+    need_engine()
+    record = _record(kept)
+    found: list[tuple[int, Prediction]] = []
+    if model is not None:
+        from windowtax.base.units import parse_tokens
+        from windowtax.catalog.machine import machine_hardware
+        from windowtax.cli.asking import open_model
+        from windowtax.engine.predict import predict
+
+        files = open_model(model, dtype, messages(), rope=rope, attention=attention)
+        backend = files.backend(cache_dtype, weights)
+        for tokens in (parse_tokens(one) for one in context or ["512", "2K", "8K", "32K"]):
+            hardware = machine_hardware(record)
+            found.append((tokens, predict(files, backend, hardware, cache_dtype, tokens, batch, record)))
+    if as_json:
+        cells = [{"context_tokens": tokens, **asdict(one)} for tokens, one in found]
+        typer.echo(json.dumps(asdict(record) | {"floors": cells}, indent=2))
+        return
+    _print_machine(record)
+    if found:
+        title = f"{model}, weights {weights}, cache {cache_dtype}, {batch} sequence{'s' if batch != 1 else ''}"
+        console().print(_floors(title, found))
+
+
+def _record(kept: bool) -> "MachineRecord":
+    from windowtax.catalog.machine import load_record, save_machine
+    from windowtax.engine.gauge import measure
+
+    record = load_record() if kept else None
+    if record is None:
+        with messages().status("measuring reads, products and our engine (some ten seconds) ..."):
+            record = measure()
+        path = save_machine(record)
+        messages().print(f"kept in {path}", soft_wrap=True, highlight=False)
+    return record
+
+
+def _print_machine(record: "MachineRecord") -> None:
+    out = console()
+    table = _table("this machine, measured", "", "")
+    table.add_row("CPU", record.cpu)
+    table.add_row("threads", str(record.threads))
+    table.add_row("memory", format_bytes(record.memory_bytes))
+    table.add_row("reads", format_rate(record.read_bytes_per_s, "B/s"))
+    for element, rate in record.peak_flops_per_s.items():
+        table.add_row(f"multiplies {element}", format_rate(rate, "FLOP/s"))
+    out.print(table)
+    if record.read_curve:
+        out.print(_reads(record))
+    if record.peaks_by_level:
+        out.print(_levels(record))
+    if record.engine is not None:
+        out.print(_engine(asdict(record.engine)))
+    out.print(record.method, soft_wrap=True, highlight=False)
+
+
+def _reads(record: "MachineRecord") -> Table:
+    threads = sorted({count for _, count, _ in record.read_curve})
+    table = _table("reads, by working set", "working set", *(f"{n} thread{'s' if n > 1 else ''}" for n in threads))
+    rates = {(size, count): rate for size, count, rate in record.read_curve}
+    for size in sorted({size for size, _, _ in record.read_curve}):
+        table.add_row(format_bytes(size), *(format_rate(rates[size, count], "B/s") for count in threads))
+    return table
+
+
+def _levels(record: "MachineRecord") -> Table:
+    table = _table("multiplies, in registers, by instruction set", "", "fp32", "bf16", "int8")
+    for level, rates in record.peaks_by_level.items():
+        row = (format_rate(rates[name], "OP/s") if name in rates else "-" for name in ("fp32", "bf16", "int8"))
+        table.add_row(level, *row)
+    return table
+
+
+def _engine(rates: dict[str, Any]) -> Table:
+    table = _table(f"our engine reaches (native, {rates['level']})", "", "")
+    for bits, rate in rates["weight_bytes_per_s"].items():
+        table.add_row(f"decode, weights in {bits}", format_rate(rate, "B/s"))
+    for name, rate in rates["cache_bytes_per_s"].items():
+        table.add_row(f"decode, cache in {name}", format_rate(rate, "B/s"))
+    table.add_row("prefill, products", format_rate(rates["product_flops_per_s"], "FLOP/s"))
+    table.add_row("prefill, attention", format_rate(rates["attention_flops_per_s"], "FLOP/s"))
+    table.add_row("each layer of a step", format_seconds(rates["layer_overhead_s"]))
+    return table
+
+
+def _floors(title: str, found: list[tuple[int, "Prediction"]]) -> Table:
+    table = _table(title, "context", "prefill at least", "predicted", "decode step at least", "predicted", "bound by")
+    for tokens, one in found:
+        table.add_row(
+            f"{tokens:,}",
+            format_seconds(one.prefill_floor.seconds),
+            format_seconds(one.ttft_s),
+            format_seconds(one.decode_floor.seconds),
+            format_seconds(one.tpot_s),
+            f"{one.prefill_floor.bound_by}, {one.decode_floor.bound_by}",
+        )
+    return table
+
+
+def _table(title: str, first: str, *others: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
