@@ -60,7 +60,9 @@ def one_line(job: Job, run: dict[str, Any]) -> str:
     for context, part in parts.items():
         prefill, decode = (statistics.median(part[f"{what}_s"]) for what in ("prefill", "decode"))
         what = (
-            f"prefill {job.fill * job.batch / prefill:,.0f}/s, " if job.fill == job.context and not job.contexts else ""
+            f"prefill {job.fill * (job.batch if job.engine == 'ours' else 1) / prefill:,.0f}/s, "
+            if job.fill == job.context and not job.contexts
+            else ""
         )
         if job.contexts:
             what = f"{int(context):,}: prefill {int(context) * job.batch / prefill:,.0f}/s, "

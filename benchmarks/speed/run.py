@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import peers
 import report
@@ -33,7 +34,7 @@ class Bench:
 
     def __init__(self, folder: Path, results: Path, prefix: list[str]) -> None:
         self.folder, self.path, self.prefix = folder, results, prefix
-        self.results: dict[str, list[dict[str, object]]] = json.loads(results.read_text()) if results.exists() else {}
+        self.results: dict[str, list[dict[str, Any]]] = json.loads(results.read_text()) if results.exists() else {}
 
     def measure(self, job: Job) -> None:
         """Runs the job once more, and keeps the result; a failure is shown, and the next job goes on."""
@@ -41,17 +42,26 @@ class Bench:
         python = sys.executable if job.engine == "ours" else str(peers.python_of(self.folder, job.engine))
         task = job.task(self._model(job), self._tokens(job.model))
         command = [python, str(HERE / "children" / CHILDREN[job.engine]), json.dumps(task)]
-        order = {"command": command, "neighbour": job.neighbour, "timeout_s": TIMEOUT_S}
+        found = self._start(job.key, command, job.neighbour)
+        if found is None:
+            return
+        self.results.setdefault(job.key, []).append(found)
+        self.path.write_text(json.dumps(self.results, indent=1) + "\n")
+        print(f"{job.key}: {report.one_line(job, found)} ({time.monotonic() - began:.0f} s)", file=sys.stderr)
+
+    def measure_machine(self) -> None:
+        """What floors and predictions are made of: measured in the minutes of the run, and kept for plans too."""
+        self._start("floor", [sys.executable, str(HERE / "children" / "floor.py")], neighbour=False)
+
+    def _start(self, name: str, command: list[str], neighbour: bool) -> dict[str, Any] | None:
+        order = {"command": command, "neighbour": neighbour, "timeout_s": TIMEOUT_S}
         start = [*self.prefix, sys.executable, str(HERE / "start.py"), json.dumps(order)]
         env = os.environ | {"OMP_NUM_THREADS": "2", "TOKENIZERS_PARALLELISM": "false"}
         child = subprocess.run(start, capture_output=True, text=True, env=env, check=False)
         if child.returncode:
-            print(f"{job.key}: FAILED\n{child.stderr[-2000:]}", file=sys.stderr)
-            return
-        found = json.loads(child.stdout.splitlines()[-1].removeprefix("RESULT "))
-        self.results.setdefault(job.key, []).append(found)
-        self.path.write_text(json.dumps(self.results, indent=1) + "\n")
-        print(f"{job.key}: {report.one_line(job, found)} ({time.monotonic() - began:.0f} s)", file=sys.stderr)
+            print(f"{name}: FAILED\n{child.stderr[-2000:]}", file=sys.stderr)
+            return None
+        return json.loads(child.stdout.splitlines()[-1].removeprefix("RESULT "))
 
     def _model(self, job: Job) -> str:
         gguf = fetch.pull(job.model.name)
@@ -81,13 +91,14 @@ def main() -> None:
     parser.add_argument(
         "--peers-folder", type=Path, default=cache_folder() / "peers", help="where the peers' venvs are"
     )
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="another file: tables are printed, not written")
     parser.add_argument("--rounds", type=int, default=1, help="runs of each job; medians are taken over all")
     parser.add_argument("--quick", action="store_true", help="five cells, in about two minutes")
     parser.add_argument("--only", action="append", help="cells whose name has this in it; may be repeated")
     parser.add_argument("--engine", action="append", choices=CHILDREN, help="only these engines; may be repeated")
     parser.add_argument("--prefix", default="", help="put before each child, such as 'taskset -c 0,1'")
     parser.add_argument("--again", action="store_true", help="forget the chosen cells' earlier results")
+    parser.add_argument("--kept-floor", action="store_true", help="do not measure the machine itself anew")
     parser.add_argument("--report", action="store_true", help="measure nothing, only write the README's tables")
     options = parser.parse_args()
     options.peers_folder.mkdir(parents=True, exist_ok=True)
@@ -96,6 +107,8 @@ def main() -> None:
     if not options.report:
         if options.engine is None or set(options.engine) != {"ours"}:
             peers.make_peers(options.peers_folder)
+        if not options.kept_floor:
+            bench.measure_machine()
         jobs = {
             job.key: job for row in chosen for job in row.jobs if options.engine is None or job.engine in options.engine
         }
@@ -105,7 +118,10 @@ def main() -> None:
             for key, job in jobs.items():
                 if len(bench.results.get(key, [])) < options.rounds:
                     bench.measure(job)
-    report.write(HERE / "README.md", chosen, bench.results)
+    if options.results == RESULTS:
+        report.write(HERE / "README.md", rows(), bench.results)
+    else:
+        print(report.tables(rows(), bench.results))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ LAYOUTS = {
     "full": CacheLayout.of([LayerCache(PLANES)], SIZE),
     "full and a window": CacheLayout.of([LayerCache(PLANES), LayerCache(PLANES, window=6)], SIZE),
     "sinks, a window and a tail": CacheLayout.of(
-        [(LayerCache(PLANES, keep_first=3), LayerCache(PLANES, window=5, skip_first=3)), (LayerCache(PLANES), TAIL)], SIZE
+        [(LayerCache(PLANES, keep_first=3), LayerCache(PLANES, window=5, skip_first=3)), (LayerCache(PLANES), TAIL)],
+        SIZE,
     ),
 }
 

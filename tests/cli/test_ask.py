@@ -63,7 +63,7 @@ def test_the_same_seed_gives_the_same_answer() -> None:
         (("-m", "smollm3-135m"), "smollm2-135m"),
         (("-f", "builtin:python-reference"), "Nothing was cut"),
         (("--cache-bytes", "1MiB", "--max-tokens", "2000"), "the most that fits is"),
-        (("--cache-dtype", "int4"), "does not keep keys in int4"),
+        (("--cache-dtype", "int4"), "does not store a cache of int4"),
         (("--cache-dtype", "mxfp4"), "does not store a cache of e2m1 like this yet"),
         (("--attention", "full=topk:4+summary:mean"), "not by mean"),
         (("--attention", "sinks:4"), "is no attention lever"),

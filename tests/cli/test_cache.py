@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 from tests.store.tiered import SIZE, Machine
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from windowtax.base.errors import BadInput, DoesNotFit, UnknownName
 from windowtax.base.units import parse_bytes

@@ -1,4 +1,4 @@
-"""Law 5 across a restart: what comes back from disk or from host RAM gives the tokens of a cold start, and is reused."""
+"""Law 5 across a restart: what comes back from disk or host RAM gives the tokens of a cold start, and is reused."""
 
 from pathlib import Path
 

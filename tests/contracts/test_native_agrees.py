@@ -1,4 +1,5 @@
-"""Laws 4 and 5 with the native kernels: the logits of transformers, the tokens of torch, whichever way they are computed.
+"""Laws 4 and 5 with the native kernels: the logits of transformers, the tokens of torch, whichever way they are
+computed.
 
 Every family that runs, and every level of instruction sets that this machine has.
 """

@@ -1,5 +1,5 @@
-"""Law 5 for the tiers: the tokens behind a prefix that was read from disk after a restart are those of a cold start, for
-every family that runs, computed by torch and by the native kernels."""
+"""Law 5 for the tiers: the tokens behind a prefix that was read from disk after a restart are those of a cold start,
+for every family that runs, computed by torch and by the native kernels."""
 
 from pathlib import Path
 

@@ -115,8 +115,6 @@ def test_every_held_block_is_on_the_map_once(layout: CacheLayout, seed: int) -> 
             held = [owner for owner in owners(found, group) if owner is not None]
             assert len(held) == pool.num_held == pool.num_blocks - found["groups"][group]["num_free"]
             assert all(-len(running) <= owner < len(found["segments"]) for owner in held)
-        own = sum(
-            count * one["block_bytes"] for one in found["groups"] for _, count, owner in one["runs"] if owner < 0
-        )
+        own = sum(count * one["block_bytes"] for one in found["groups"] for _, count, owner in one["runs"] if owner < 0)
         assert sum(one["bytes"] for one in found["segments"]) + own == cache.held_bytes
         assert all(one["parent"] is None or one["parent"] < place for place, one in enumerate(found["segments"]))

@@ -57,7 +57,7 @@ def test_a_limit_counts_even_where_memory_is_free(files: ModelFiles) -> None:
 
 
 def test_a_dtype_that_is_only_planned_is_refused_early(files: ModelFiles) -> None:
-    with pytest.raises(BadInput, match="does not keep keys in int4"):
+    with pytest.raises(BadInput, match="does not store a cache of int4"):
         admit(files, 8, EngineOptions(cache_dtype="int4"))
 
 

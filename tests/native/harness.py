@@ -35,7 +35,7 @@ def watch_logits(engine: Engine) -> list[torch.Tensor]:
     seen: list[torch.Tensor] = []
     compute = engine.runner.run
 
-    def run(step):  # noqa: ANN001, ANN202
+    def run(step):
         logits = compute(step)
         seen.extend(logits.float().clone())
         return logits

@@ -45,7 +45,8 @@ def save_tiny_chat(folder: Path) -> Path:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(text, special=True) for text in SPECIALS])
-    ends = [tokenizer.token_to_id(SPECIALS[0]), tokenizer.token_to_id(SPECIALS[2])]
+    known = tokenizer.get_vocab()
+    ends = [known[SPECIALS[0]], known[SPECIALS[2]]]
     config = LlamaConfig(
         vocab_size=264, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, max_position_embeddings=4096,

@@ -1,6 +1,7 @@
 """Chat completions with the official client, against a real server."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -12,8 +13,9 @@ HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
 
 
 @pytest.fixture
-def client(server: Running) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+def client(server: Running) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as made:
+        yield made
 
 
 def test_whole(client: openai.OpenAI, server: Running) -> None:
@@ -193,6 +195,24 @@ def test_a_conversation_with_calls_and_results(server: Running) -> None:
     ]
     response = server.post("/v1/chat/completions", {"messages": messages, "tools": [WEATHER], "max_tokens": 2})
     assert response.status_code == 200, response.text
+
+
+def test_a_miss_is_explained(server: Running) -> None:
+    """The pain of every engine: a date in the system message that changes, and nobody says so."""
+
+    def ask(date: str) -> Any:
+        messages = [
+            {"role": "system", "content": f"You are careful and kind, and today it is {date}."},
+            {"role": "user", "content": "question " * 8},
+        ]
+        body = {"messages": messages, "max_tokens": 1, "explain_cache": True}
+        return server.post("/v1/chat/completions", body).json()["usage"]["windowtax"]["miss"]
+
+    first, second, third = ask("2026-11-22"), ask("2026-11-23"), ask("2026-11-23")
+    assert first["where"] and first["reason"] in ("empty", "new", "diverges")
+    assert (second["reason"], second["where"]) == ("diverges", "messages[0] (system)")
+    assert (second["kept_token"], second["token"]) == ("2", "3") and second["after"].endswith("2026-11-2")
+    assert second["computed_tokens"] > 60 and third["reason"] == "none"
 
 
 def test_unknown_fields_warn(server: Running) -> None:

@@ -1,5 +1,7 @@
 """Text completions: what guidellm, lm-eval and old clients send."""
 
+from collections.abc import Iterator
+
 import openai
 import pytest
 
@@ -8,8 +10,13 @@ from tests.server.harness import Running
 PATH = "/v1/completions"
 
 
-def test_batches_of_texts_and_token_ids(server: Running) -> None:
-    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+@pytest.fixture
+def client(server: Running) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as made:
+        yield made
+
+
+def test_batches_of_texts_and_token_ids(server: Running, client: openai.OpenAI) -> None:
     ids = server.post("/tokenize", {"prompt": "two"}).json()["tokens"]
     answer = client.completions.create(
         model="tiny", prompt=["one", "two"], n=2, max_tokens=3, temperature=0, extra_body={"ignore_eos": True}

@@ -30,8 +30,11 @@ def test_keys_limits_and_separate_caches(model: LoadedModel, tmp_path: Path) -> 
     with serving(model, keyring=make_keyring(file=file)) as server:
         refused = server.post(PATH, CHAT)
         assert refused.status_code == 401 and refused.json()["error"]["type"] == "authentication_error"
-        with pytest.raises(openai.AuthenticationError):
-            openai.OpenAI(base_url=f"{server.url}/v1", api_key="sk-no", max_retries=0).models.list()
+        with (
+            openai.OpenAI(base_url=f"{server.url}/v1", api_key="sk-no", max_retries=0) as client,
+            pytest.raises(openai.AuthenticationError),
+        ):
+            client.models.list()
         assert server.client.get("/health").status_code == 200, "load balancers have no key"
         alice, bob = {"Authorization": "Bearer sk-alice"}, {"x-api-key": "sk-bob"}
         shared = CHAT | {"messages": [{"role": "user", "content": "private " * 8}]}
@@ -116,12 +119,12 @@ def test_cors_only_where_it_was_asked_for(model: LoadedModel, server: Running) -
 
 
 def test_models(server: Running) -> None:
-    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
-    (model,) = client.models.list().data
-    assert model.id == "tiny" and model.model_dump()["max_model_len"] == 512
-    assert client.models.retrieve("default").id == "tiny"
-    with pytest.raises(openai.NotFoundError):
-        client.models.retrieve("gpt-4")
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        (model,) = client.models.list().data
+        assert model.id == "tiny" and model.model_dump()["max_model_len"] == 512
+        assert client.models.retrieve("default").id == "tiny"
+        with pytest.raises(openai.NotFoundError):
+            client.models.retrieve("gpt-4")
 
 
 def test_health_ready_version(server: Running) -> None:
@@ -157,7 +160,8 @@ def test_one_log_line_per_call_without_prompts_or_keys(server: Running, caplog: 
         body = CHAT | {"messages": [{"role": "user", "content": "confidential"}]}
         server.post(PATH, body, headers={"X-Request-Id": "logged", "Authorization": "Bearer sk-secret"})
         server.wait_idle()
-    (facts,) = [record.facts for record in caplog.records if getattr(record, "facts", {}).get("request_id") == "logged"]
+    told = [vars(record).get("facts", {}) for record in caplog.records]
+    (facts,) = [one for one in told if one.get("request_id") == "logged"]
     assert facts["status"] == 200 and facts["output_tokens"] == 2 and facts["path"] == PATH
     assert "confidential" not in str(facts) and "sk-secret" not in str(facts)
 
@@ -176,8 +180,8 @@ def test_the_cache_page(server: Running) -> None:
 def test_openapi_describes_every_endpoint(server: Running) -> None:
     paths = server.client.get("/openapi.json").json()["paths"]
     assert set(paths) >= {
-        PATH, "/v1/completions", "/v1/responses", "/v1/messages", "/v1/messages/count_tokens", "/v1/models", "/tokenize",
-        "/detokenize", "/health", "/ready", "/version", "/metrics", "/v1/cache", "/v1/plan",
+        PATH, "/v1/completions", "/v1/responses", "/v1/messages", "/v1/messages/count_tokens", "/v1/models",
+        "/tokenize", "/detokenize", "/health", "/ready", "/version", "/metrics", "/v1/cache", "/v1/plan",
     }  # fmt: skip
 
 

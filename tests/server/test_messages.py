@@ -1,6 +1,7 @@
 """Anthropic's Messages with the official client, against a real server."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import anthropic
@@ -22,8 +23,9 @@ TOOL: Any = {
 
 
 @pytest.fixture
-def client(server: Running) -> anthropic.Anthropic:
-    return anthropic.Anthropic(base_url=server.url, api_key="none", max_retries=0)
+def client(server: Running) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(base_url=server.url, api_key="none", max_retries=0) as made:
+        yield made
 
 
 def test_whole(client: anthropic.Anthropic) -> None:

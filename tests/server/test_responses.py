@@ -1,6 +1,7 @@
 """OpenAI's Responses with the official client, against a real server."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -23,8 +24,9 @@ TOOL: Any = {
 
 
 @pytest.fixture
-def client(server: Running) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+def client(server: Running) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as made:
+        yield made
 
 
 def test_whole(client: openai.OpenAI) -> None:

@@ -72,33 +72,38 @@ def begin(one: Seen, question: str, *, max_tokens: int, files: dict[str, str] | 
 
 def billed(one: Seen, number: int = -1) -> dict[str, list[str]]:
     """The rows of a bill: value and remark by label."""
-    rows = one.page.locator("details.bill").nth(number).locator("tr").evaluate_all(
-        "all => all.map(row => [...row.children].map(cell => cell.textContent))"
+    rows = (
+        one.page.locator("details.bill")
+        .nth(number)
+        .locator("tr")
+        .evaluate_all("all => all.map(row => [...row.children].map(cell => cell.textContent))")
     )
     return {label: rest for label, *rest in rows}
 
 
-def recorded(one: Seen) -> list[dict[str, Any]]:
-    """Keeps the usage of every stream that the page reads, as the server sent it."""
-    found: list[dict[str, Any]] = []
-
-    def done(request: Any) -> None:
-        if request.url.endswith("/v1/chat/completions"):
-            lines = [line[6:] for line in request.response().text().split("\n") if line.startswith('data: {"')]
-            found.append(json.loads(lines[-1])["usage"])
-
-    one.page.on("requestfinished", done)
-    return found
+def usages_of(one: Seen, act: Callable[[], None]) -> list[dict[str, Any]]:
+    """The usage of every stream that the page reads meanwhile, as the server sent it."""
+    streams: list[Any] = []
+    one.page.on("request", lambda asked: streams.append(asked) if asked.url.endswith("/v1/chat/completions") else None)
+    act()
+    texts = [stream.response().text() for stream in streams]
+    return [
+        json.loads([line[6:] for line in text.split("\n") if line.startswith('data: {"')][-1])["usage"]
+        for text in texts
+    ]
 
 
 def test_the_bill_under_an_answer_is_the_servers_and_the_second_question_finds_the_prefix(
     seen: Open, server: Running
 ) -> None:
     one = seen(server)
-    usages = recorded(one)
-    ask(one, "When does ferry 7 leave?", files={"ferries.txt": BOOK})
-    ask(one, "And ferry 9?")
-    until(lambda: len(usages) == 2)
+
+    def talk() -> None:
+        ask(one, "When does ferry 7 leave?", files={"ferries.txt": BOOK})
+        ask(one, "And ferry 9?")
+
+    usages = usages_of(one, talk)
+    assert len(usages) == 2
     first, second = billed(one, 0), billed(one, 1)
     prompt = build_prompt(server.served.tokenizer, [("ferries.txt", BOOK)], "When does ferry 7 leave?").token_ids
     assert first["Prompt"][0] == f"{len(prompt):,} tokens" and usages[0]["prompt_tokens"] == len(prompt)
@@ -128,7 +133,8 @@ def test_a_long_prompt_shows_its_progress(seen: Open, server: Running) -> None:
     told = [(text, int(now)) for text, now in one.page.evaluate("window.said") if now]
     values = [now for _, now in told]
     assert len(set(values)) > 5 and values == sorted(values), "the prompt is read in steps of 64 tokens"
-    assert "tokens/s" in told[-1][0] and f"of {len(build_prompt(server.served.tokenizer, [('', 'Once. ' + BOOK)], 'Which ferry is the last?').token_ids):,} tokens" in told[-1][0]
+    prompt = build_prompt(server.served.tokenizer, [("", "Once. " + BOOK)], "Which ferry is the last?").token_ids
+    assert "tokens/s" in told[-1][0] and f"of {len(prompt):,} tokens" in told[-1][0]
 
 
 def test_escape_stops_the_answer_and_frees_its_blocks(seen: Open, server: Running) -> None:
@@ -177,7 +183,8 @@ def test_markdown_becomes_elements_and_markup_stays_text(seen: Open, server: Run
         "<h4>Head</h4><p>Some <strong>bold</strong>, <em>thin</em> and <code>code</code> 2*3*4 "
         "&lt;img src=x onerror=alert(1)&gt;</p><ul><li>one</li><li>two</li></ul>"
         '<ol start="3"><li>three</li><li>four</li></ol>'
-        '<pre tabindex="0"><code>&lt;script&gt;alert(1)&lt;/script&gt;\n\nrest</code></pre><blockquote>said</blockquote>'
+        '<pre tabindex="0"><code>&lt;script&gt;alert(1)&lt;/script&gt;\n\nrest</code></pre>'
+        "<blockquote>said</blockquote>"
     )
 
 
@@ -192,7 +199,8 @@ def test_the_block_map_shows_who_shares_what(seen: Open, model: LoadedModel) -> 
         shared = first.page.locator("#prefixes tr[data-owner]").first
         shared.wait_for()
         first.page.wait_for_function(
-            "() => [...document.querySelectorAll('#prefixes tr[data-owner]')].some(row => row.children[4].textContent === '2')"
+            "() => [...document.querySelectorAll('#prefixes tr[data-owner] :nth-child(5)')]"
+            ".some(cell => cell.textContent === '2')"
         )
         cells = shared.evaluate("row => [...row.children].map(cell => cell.textContent)")
         assert "Ferry 0 leaves at" in cells[0] and int(cells[2].replace(",", "")) >= len(BOOK) // 16 * 16
@@ -224,10 +232,16 @@ def test_the_gauges_are_those_of_metrics(seen: Open, server: Running) -> None:
     one.page.keyboard.press("Alt+Digit3")
     one.page.locator(".tile", has_text="Found in the cache").wait_for()
     lines = server.client.get("/metrics").text.splitlines()
-    value = {line.split("{")[0]: float(line.split()[-1]) for line in lines if line.startswith("windowtax:") and "le=" not in line}
-    tiles = dict(one.page.locator("#gauges .tile").evaluate_all(
-        "all => all.map(one => [one.querySelector('dt').textContent, one.querySelector('dd').innerText])"
-    ))
+    value = {
+        line.split("{")[0]: float(line.split()[-1])
+        for line in lines
+        if line.startswith("windowtax:") and "le=" not in line
+    }
+    tiles = dict(
+        one.page.locator("#gauges .tile").evaluate_all(
+            "all => all.map(one => [one.querySelector('dt').textContent, one.querySelector('dd').innerText])"
+        )
+    )
     hits, asked = value["windowtax:prefix_cache_hits_total"], value["windowtax:prefix_cache_queries_total"]
     assert f"{hits:,.0f} of {asked:,.0f} prompt tokens" in tiles["Found in the cache"]
     assert f"{value['windowtax:generation_tokens_total']:,.0f} in ended requests" in tiles["Tokens out"]
@@ -237,7 +251,7 @@ def test_the_gauges_are_those_of_metrics(seen: Open, server: Running) -> None:
 
 
 def test_quantiles_are_prometheus_own(seen: Open, server: Running) -> None:
-    """The example of histogram_quantile: linear inside the bucket; the last finite bound where it is in the last one."""
+    """As histogram_quantile is documented: linear inside a bucket; of the last one, where it begins."""
     one = seen(server)
     code = """async ([buckets, count, share]) => (await import("/page/prometheus.js")).quantile(
         { buckets: buckets.map(([le, total]) => [le ?? Infinity, total]), count }, share)"""
@@ -262,7 +276,9 @@ def test_a_key_is_asked_for_once_and_sent(seen: Open, model: LoadedModel) -> Non
         one = seen(server)
         one.page.fill("#key", "wrong")
         one.page.keyboard.press("Enter")
-        one.page.wait_for_function("() => document.querySelector('dialog').open && !document.querySelector('#key').value")
+        one.page.wait_for_function(
+            "() => document.querySelector('dialog').open && !document.querySelector('#key').value"
+        )
         one.page.fill("#key", "secret")
         one.page.keyboard.press("Enter")
         one.page.locator("#model", has_text="tiny").wait_for()
@@ -278,7 +294,11 @@ def test_all_of_it_is_reached_by_keyboard(seen: Open, server: Running) -> None:
     one.page.evaluate("document.activeElement.blur()")
     for _ in range(16):
         one.page.keyboard.press("Tab")
-        reached.add(one.page.evaluate("(e => e.id || e.getAttribute('href') || e.parentElement.className)(document.activeElement)"))
+        reached.add(
+            one.page.evaluate(
+                "(e => e.id || e.getAttribute('href') || e.parentElement.className)(document.activeElement)"
+            )
+        )
     assert {"#question", "#chat", "#blocks", "#metrics", "#plan", "question", "pick", "anew", "send", "bill"} <= reached
     for number, view in enumerate(("chat", "blocks", "metrics", "plan"), 1):
         one.page.keyboard.press(f"Alt+Digit{number}")
@@ -308,3 +328,13 @@ def test_the_colours_follow_the_system(seen: Open, server: Running, scheme: str,
         return sum(map(int, colour.removeprefix("rgb(").removesuffix(")").split(","))) / 3
 
     assert (light(paper) < 64) is dark and (light(ink) > 128) is dark
+
+
+def test_the_bill_says_why_the_prefix_was_not_found(seen: Open, server: Running) -> None:
+    one = seen(server)
+    ask(one, "The same beginning, long enough for a block, and then a cat.", max_tokens=2)
+    one.page.locator("#anew").click()
+    ask(one, "The same beginning, long enough for a block, and then a dog.", max_tokens=2)
+    remark = one.page.locator("details.bill tr", has_text="Computed anew").locator(".remark")
+    remark.get_by_text('("d" where "c" was)').wait_for()
+    assert "a token differs from what is kept" in remark.inner_text()

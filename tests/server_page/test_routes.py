@@ -37,7 +37,7 @@ def test_nothing_else_is_served_as_a_file(server: Running, name: str) -> None:
 def test_scripts_load_what_is_there_and_make_no_markup_of_text() -> None:
     for name in SCRIPTS:
         text = STATIC[name]
-        assert {file for file in re.findall(r'from "\./([^"]+)"', text)} <= set(SCRIPTS), name
+        assert set(re.findall(r'from "\./([^"]+)"', text)) <= set(SCRIPTS), name
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text), name
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text), name
     assert set(re.findall(r'"/page/([^"]+)"', STATIC["index.html"])) == {"style.css", "main.js"}
@@ -89,7 +89,9 @@ def test_the_planner_stands_under_plan(server: Running) -> None:
     ours, asked = server.client.get("/plan/figures?context=64K").json(), planner()
     assert ours["plan"] == figures_json(asked, asked.start.read({"context": "64K"}))["plan"]
     framed = server.client.get("/plan/framed")
-    assert 'class="live framed"' in framed.text and "frame-ancestors 'self'" in framed.headers["content-security-policy"]
+    assert (
+        'class="live framed"' in framed.text and "frame-ancestors 'self'" in framed.headers["content-security-policy"]
+    )
     wrong = server.client.get("/plan/figures?context=soon")
     assert wrong.status_code == 400 and "soon" in wrong.json()["message"]
     assert server.client.get("/plan/nothing").status_code == 404

@@ -1,5 +1,6 @@
 """The tiers under a cache: what was computed comes back, byte for byte, from RAM and after a restart."""
 
+import random
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,37 @@ def test_a_pool_without_room_computes_instead(tmp_path: Path) -> None:
     again.cache.free("long")
     assert again.run(PROMPT)["disk"] == 64
     again.close()
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_any_order_of_prompts_cancellations_restarts_and_damage(tmp_path: Path, layout: CacheLayout, seed: int) -> None:
+    """Small tiers, so that everything is evicted all the time. `Machine` checks every byte that is read."""
+    choose = random.Random(seed)
+
+    def prompt() -> list[int]:
+        return [*PROMPT[: choose.randrange(68)], *(choose.randrange(3) for _ in range(choose.randrange(1, 20)))]
+
+    def machine() -> Machine:
+        return Machine(tmp_path, layout, blocks=45, host_bytes=choose.choice([0, 4000]), disk_bytes=40_000)
+
+    now, from_below = machine(), 0
+    for _ in range(60):
+        what = choose.random()
+        if what < 0.7:
+            by_tier = now.run(prompt(), salt=choose.choice(["", "", "other"]))
+            from_below += by_tier["host"] + by_tier["disk"]
+        elif what < 0.9:
+            now.cache.ready("gone", prompt(), "")
+            now.cache.free("gone")
+            now.cache.check()
+        else:
+            now.close()
+            files = sorted(path for path in (tmp_path / "segments").iterdir() if path.stat().st_size)
+            if files and what > 0.95:
+                data = bytearray(files[0].read_bytes())
+                data[choose.randrange(len(data))] ^= 8
+                files[0].write_bytes(data)
+            now = machine()
+    now.close()
+    assert from_below > 100

@@ -88,8 +88,8 @@ def _stretch(context: object, memory: object, filled: int, wanted: int) -> None:
     """Loads the sequence again with copies of its cells, up to `wanted`: its saved state, written longer.
 
     The state is (llama-context.cpp and llama-kv-cache.cpp, state_write): magic, sequence, streams, cells, per cell
-    position, 1, sequence; v_trans, layers; per layer type, bytes of a row, keys; then values alike, or, transposed, type,
-    bytes of a number, rows, values.
+    position, 1, sequence; v_trans, layers; per layer type, bytes of a row, keys; then values alike, or, transposed,
+    type, bytes of a number, rows, values.
     """
     size = lib.llama_state_seq_get_size(context, 0)
     state = (ctypes.c_uint8 * size)()

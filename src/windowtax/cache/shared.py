@@ -25,7 +25,8 @@ _REMEMBERED = 65_536
 """Names of evicted blocks that are remembered, to say why a prefix missed."""
 
 Place = list[int | None]
-"""Per layer group, the pool block of a kept block; None where it was given back (idle, and needed) or is no row of tokens."""
+"""Per layer group, the pool block of a kept block; None where it was given back (idle, and needed) or is no row of
+tokens."""
 
 
 @dataclass(slots=True)
@@ -62,7 +63,8 @@ class SharedCache(CacheManager):
 
     @property
     def can_share(self) -> bool:
-        """Whether prefixes can be used again: not where a layer folds tokens into a state, or blocks differ in length."""
+        """Whether prefixes can be used again: not where a layer folds tokens into a state, or blocks differ in
+        length."""
         size = self.layout.block_size
         return all(
             group.cache.workspace if group.cache.is_state else group.cache.block_tokens(size) == size
@@ -75,7 +77,8 @@ class SharedCache(CacheManager):
         return sum(self._bytes_of(block) for block in self.index.unused())
 
     def keys_of(self, token_ids: Sequence[int], salt: str) -> list[bytes]:
-        """The names of a prompt's whole blocks. salt: of the tenant; equal prompts under other salts have other names."""
+        """The names of a prompt's whole blocks. salt: of the tenant; equal prompts under other salts have other
+        names."""
         return block_keys(token_ids, self.layout.block_size, self._salted(salt))
 
     def attach(self, sequence_id: str, token_ids: Sequence[int], salt: str) -> int:
@@ -109,7 +112,8 @@ class SharedCache(CacheManager):
         return [block for block in self.index.blocks() if block.parent is parent and block.depth]
 
     def usable(self, keys: Sequence[bytes]) -> int:
-        """How many of these blocks a sequence can begin with: kept without a gap, and with all that windows still read."""
+        """How many of these blocks a sequence can begin with: kept without a gap, and with all that windows still
+        read."""
         count = self.index.match(keys)
         while count and not all(self._reaches(group, keys, count) for group in range(len(self.pools))):
             count -= 1

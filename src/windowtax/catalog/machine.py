@@ -35,7 +35,7 @@ class EngineRates:
 
     weight_bytes_per_s: one token's products, by the bits of the weights ("bf16", "int4"). cache_bytes_per_s: decode
     attention by cache dtype. product_flops_per_s, attention_flops_per_s: where many tokens are computed at once.
-    layer_overhead_s: per layer and step, whatever its size.
+    layer_overhead_s, step_overhead_s: per layer and step, and once per step, whatever its size.
     """
 
     level: str
@@ -44,6 +44,7 @@ class EngineRates:
     product_flops_per_s: float
     attention_flops_per_s: float
     layer_overhead_s: float
+    step_overhead_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +125,7 @@ def _engine(found: dict[str, Any] | None, source: str) -> EngineRates | None:
         product_flops_per_s=config.take("product_flops_per_s", float),
         attention_flops_per_s=config.take("attention_flops_per_s", float),
         layer_overhead_s=config.take("layer_overhead_s", float),
+        step_overhead_s=config.take("step_overhead_s", float),
     )
 
 
@@ -165,6 +167,7 @@ def machine_hardware(record: MachineRecord) -> Hardware:
         expert_overhead_s=none,
         accelerators_per_node=measured(1, "accelerators", "one machine"),
         usd_per_hour=Sourced(rent, "USD/h", Basis.ASSUMED, _RENT_SOURCE, _RENT_DATE),
+        step_overhead_s=None if engine is None else measured(engine.step_overhead_s, "s", reached.source),
         attention_efficiency=None if engine is None else reached.computing(engine.attention_flops_per_s),
         cache_efficiency_by_dtype={
             name: reached.reading(rate) for name, rate in (engine.cache_bytes_per_s if engine else {}).items()

@@ -21,7 +21,7 @@ CacheDtypeOption = Annotated[
 ]
 WeightsOption = Annotated[
     str,
-    typer.Option("--weights", help="In what bits weights are kept: stored (as in the file), full (--dtype), int8, int4."),
+    typer.Option("--weights", help="In what bits weights are kept: stored (as in the file), full, int8, int4."),
 ]
 AttentionOption = Annotated[
     str | None,

@@ -117,6 +117,7 @@ def _engine(rates: dict[str, Any]) -> Table:
     table.add_row("prefill, products", format_rate(rates["product_flops_per_s"], "FLOP/s"))
     table.add_row("prefill, attention", format_rate(rates["attention_flops_per_s"], "FLOP/s"))
     table.add_row("each layer of a step", format_seconds(rates["layer_overhead_s"]))
+    table.add_row("each step", format_seconds(rates["step_overhead_s"]))
     return table
 
 

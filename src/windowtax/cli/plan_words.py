@@ -33,7 +33,7 @@ Cached = Annotated[str, typer.Option(help="Tokens of each prompt that a prefix c
 HardwareName = Annotated[str, typer.Option("--hardware", help="A device of the catalog, or this-machine.")]
 Gpus = Annotated[int | None, typer.Option(help="Exactly so many accelerators. Default: the fewest that hold it.")]
 CacheDtypeName = Annotated[
-    str, typer.Option(help=f"Bits of keys and values: {', '.join(CACHE_DTYPES)}; int8/int4; +edges:2.")
+    str, typer.Option(help=f"Bits of keys and values: {', '.join(CACHE_DTYPES)}; k8v4; +edges:2.")
 ]
 Weights = Annotated[str, typer.Option(help=f"Bits of the weights: {', '.join([CHECKPOINT, *SCHEMES])}.")]
 Rope = Annotated[str | None, typer.Option(help="A RoPE scaling laid over the model, such as yarn:4.")]
@@ -124,8 +124,8 @@ def priced_device(name: str, usd_per_hour: float | None) -> Hardware:
     return device.priced(usd_per_hour, datetime.now(tz=UTC).date().isoformat())
 
 
-def asks(words: type[Question]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Makes a command of a function whose `question` is such a Question: its fields become options, in its place."""
+def asks(words: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Makes a command of a function whose `question` is such a dataclass: its fields become options, in its place."""
     hints = get_type_hints(words, include_extras=True)
     options = [
         inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=hints[one.name])

@@ -1,128 +1,28 @@
 """`windowtax serve`: a model behind an OpenAI- and Anthropic-compatible server, with a bill on every answer."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from windowtax.base.errors import BadInput
-from windowtax.cli.ask import DEFAULT_MODEL, AttentionOption, CacheDtypeOption, DtypeOption, RopeOption, WeightsOption
-from windowtax.cli.config_file import ConfigFile
-from windowtax.schedule.scheduler import DEFAULT_STEP_TOKENS
-
-_UTILISATION_HINT = (
-    "A share of the memory cannot say which window fits. Give the cache bytes, --kv-cache-memory-bytes 8GiB, or leave "
-    "it out: then the cache gets half of what is free after the weights."
-)
+from windowtax.cli.ask import DEFAULT_MODEL
+from windowtax.cli.plan_words import asks
+from windowtax.cli.serve_words import ServeWords
 
 
-def _refuse_utilisation(value: float | None) -> None:
-    if value is not None:
-        raise BadInput("--gpu-memory-utilization is not read here.", _UTILISATION_HINT)
-
-
+@asks(ServeWords)
 def serve(
     model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="A name, a .gguf file, or a folder.")] = None,
-    model_option: Annotated[str | None, typer.Option("--model", "-m", help="The same as MODEL.")] = None,
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port; 0 takes a free one.")] = 8000,
-    max_model_len: Annotated[
-        str, typer.Option("--max-model-len", "--ctx-size", "-c", help="The window: 8192, 32K, or auto.")
-    ] = "auto",
-    max_num_seqs: Annotated[
-        int, typer.Option("--max-num-seqs", "--parallel", "-np", min=1, help="The most requests that run at once.")
-    ] = 64,
-    max_num_batched_tokens: Annotated[
-        int, typer.Option("--max-num-batched-tokens", "--batch-size", min=1, help="The most tokens of one step.")
-    ] = DEFAULT_STEP_TOKENS,
-    kv_cache_memory_bytes: Annotated[
-        str | None,
-        typer.Option(
-            "--kv-cache-memory-bytes", "--cache-bytes", help="The KV pool, such as 8GiB. Default: half of free."
-        ),
-    ] = None,
-    gpu_memory_utilization: Annotated[
-        float | None, typer.Option(hidden=True, callback=_refuse_utilisation, help="Refused: give bytes.")
-    ] = None,
-    cache_dtype: CacheDtypeOption = "bf16",
-    weights: WeightsOption = "stored",
-    attention: AttentionOption = None,
-    rope: RopeOption = None,
-    dtype: DtypeOption = "bf16",
-    speculate: Annotated[
-        str, typer.Option(help="Guess ahead what the text says: none, or ngram (greedy only).")
-    ] = "none",
-    cache_ram: Annotated[
-        str | None, typer.Option(help="Main memory for kept prefixes below the pool, such as 8GiB. Default: none.")
-    ] = None,
-    cache_ssd: Annotated[
-        str | None,
-        typer.Option(metavar="PATH[:BYTES]", help="A folder for kept prefixes, which outlive the server. Default: none."),
-    ] = None,
-    eviction: Annotated[str, typer.Option(help="Which kept blocks go first when room is needed.")] = "lru",
-    chat_template: Annotated[Path | None, typer.Option(help="A Jinja file instead of the model's own.")] = None,
-    served_model_name: Annotated[list[str] | None, typer.Option(help="What requests call it. May be repeated.")] = None,
-    api_key: Annotated[
-        list[str] | None,
-        typer.Option(envvar="WINDOWTAX_API_KEY", help="A key that clients must send. May be repeated."),
-    ] = None,
-    api_keys_file: Annotated[Path | None, typer.Option(help="TOML: [[key]] name, key or sha256, limits.")] = None,
-    allowed_hosts: Annotated[
-        list[str] | None, typer.Option(help="Names that browsers may use. May be repeated.")
-    ] = None,
-    cors_origin: Annotated[
-        list[str] | None, typer.Option(help="Pages elsewhere that may ask. May be repeated.")
-    ] = None,
-    max_body_bytes: Annotated[str, typer.Option(help="The longest request body.")] = "64MiB",
-    max_waiting: Annotated[
-        int, typer.Option(min=0, help="Requests that may wait; more get 429 and Retry-After.")
-    ] = 256,
-    request_timeout: Annotated[
-        float | None, typer.Option(help="Seconds for a whole request. Default: no limit.")
-    ] = None,
-    drain_timeout: Annotated[float, typer.Option(help="Seconds for running requests when the server ends.")] = 30.0,
-    usd_per_hour: Annotated[
-        float | None, typer.Option(help="What this machine costs. Default: an assumed rent.")
-    ] = None,
-    compare_api: Annotated[
-        str | None, typer.Option(metavar="PROVIDER/MODEL", help="The API that bills compare with.")
-    ] = None,
-    ledger: Annotated[
-        str | None, typer.Option(help="The ledger's file, or none. Default: in the user's folder.")
-    ] = None,
-    log_format: Annotated[str, typer.Option(help="json or text.")] = "json",
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
-    config: ConfigFile = None,
+    *,
+    question: ServeWords,
 ) -> None:
     """Serve MODEL over HTTP: OpenAI's and Anthropic's endpoints, prefixes kept, a bill in every answer."""
     from windowtax.cli.extras import need_engine, need_server
 
     need_engine()
     need_server()
-    from windowtax.base.units import parse_bytes
-    from windowtax.cli.ask import draft_tokens
-    from windowtax.cli.serving import ModelWords, ServerWords, run
-    from windowtax.engine.session import EngineOptions
-    from windowtax.engine.tier_options import TierOptions
+    from windowtax.cli.serving import run
 
-    if model is not None and model_option is not None:
+    if model is not None and question.model is not None:
         raise BadInput("The model is named twice.", "Give MODEL or --model.")
-    options = EngineOptions(
-        cache_dtype=cache_dtype,
-        step_tokens=max_num_batched_tokens,
-        limit_bytes=None if kv_cache_memory_bytes is None else parse_bytes(kv_cache_memory_bytes),
-        draft_tokens=draft_tokens(speculate),
-        weights=weights,
-    )
-    words = ModelWords(
-        name=model or model_option or DEFAULT_MODEL, window=max_model_len, max_sequences=max_num_seqs,
-        dtype=dtype, rope=rope, attention=attention, eviction=eviction, tiers=TierOptions.parse(cache_ram, cache_ssd), options=options,
-    )  # fmt: skip
-    server = ServerWords(
-        host=host, port=port, names=tuple(served_model_name or ()), api_keys=tuple(api_key or ()),
-        api_keys_file=api_keys_file, allowed_hosts=tuple(allowed_hosts or ()), cors_origins=tuple(cors_origin or ()),
-        body_bytes=parse_bytes(max_body_bytes), max_waiting=max_waiting, request_timeout_s=request_timeout,
-        drain_s=drain_timeout, usd_per_hour=usd_per_hour, compare_api=compare_api, ledger=ledger,
-        chat_template=chat_template, log_format=log_format, log_level=log_level,
-    )  # fmt: skip
-    run(words, server)
+    run(model or question.model or DEFAULT_MODEL, question)

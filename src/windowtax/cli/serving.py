@@ -1,17 +1,18 @@
 """From the words of `windowtax serve` to a server that runs: load, size the pool, say what there is, serve."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from windowtax.base.errors import BadInput
-from windowtax.base.units import format_bytes, format_exact_bytes, format_tokens, parse_tokens
+from windowtax.base.units import format_bytes, format_exact_bytes, format_tokens, parse_bytes, parse_tokens
 from windowtax.catalog.hardware_catalog import hardware, hardware_names
 from windowtax.catalog.read import read_model
+from windowtax.cli.ask import draft_tokens
 from windowtax.cli.asking import open_model
 from windowtax.cli.console import messages
 from windowtax.cli.plan_words import priced_device
+from windowtax.cli.serve_words import ServeWords
 from windowtax.engine.books import window_tokens, windows_held
 from windowtax.engine.engine import Engine
 from windowtax.engine.gauge import this_machine
@@ -40,78 +41,46 @@ _FIRST_TOKENS = 16
 """A window that is surely wanted: what does not even hold this is refused before a weight is read."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelWords:
-    """What is served, and how. window: a number of tokens as typed, or AUTO."""
-
-    name: str
-    window: str
-    max_sequences: int
-    dtype: str
-    rope: str | None
-    attention: str | None
-    eviction: str
-    tiers: TierOptions
-    options: EngineOptions
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServerWords:
-    """Where and to whom it is served."""
-
-    host: str
-    port: int
-    names: tuple[str, ...]
-    api_keys: tuple[str, ...]
-    api_keys_file: Path | None
-    allowed_hosts: tuple[str, ...]
-    cors_origins: tuple[str, ...]
-    body_bytes: int
-    max_waiting: int
-    request_timeout_s: float | None
-    drain_s: float
-    usd_per_hour: float | None
-    compare_api: str | None
-    ledger: str | None
-    chat_template: Path | None
-    log_format: str
-    log_level: str
-
-
-def run(words: ModelWords, server: ServerWords) -> None:
+def run(name: str, words: ServeWords) -> None:
     """Serves until a signal comes. Raises what reading, admitting and binding raise, before any request is taken."""
     err = messages()
-    if server.log_format not in FORMATS or server.log_level not in _LEVELS:
+    if words.log_format not in FORMATS or words.log_level not in _LEVELS:
         raise BadInput(
-            f"--log-format {server.log_format} and --log-level {server.log_level} make no log.",
+            f"--log-format {words.log_format} and --log-level {words.log_level} make no log.",
             f"Formats: {', '.join(FORMATS)}; levels: {', '.join(_LEVELS)}.",
         )
-    keyring = make_keyring(server.api_keys, server.api_keys_file)
-    listening = bind(server.host, server.port)
+    keyring = make_keyring(words.api_key or (), words.api_keys_file)
+    listening = bind(words.host, words.port)
     try:
-        set_up(server.log_format, server.log_level)
-        engine, why = open_engine(words, err)
-        served = _served(engine, words, server)
+        set_up(words.log_format, words.log_level)
+        engine, why = open_engine(name, words, err)
+        served = _served(engine, words)
         running = make_server(make_app(served, keyring), served)
-        address = f"http://{server.host}:{listening.getsockname()[1]}"
+        address = f"http://{words.host}:{listening.getsockname()[1]}"
         _say(err, engine, why, served, address, is_open=keyring.is_open)
         running.run(sockets=[listening])
     finally:
         listening.close()
 
 
-def open_engine(words: ModelWords, err: Console) -> tuple[Engine, str]:
+def open_engine(name: str, words: ServeWords, err: Console) -> tuple[Engine, str]:
     """The engine, and why its window is what it is. Raises DoesNotFit, with the sum."""
-    files = open_model(words.name, words.dtype, err, rope=words.rope, attention=words.attention)
-    asked = None if words.window == AUTO else parse_tokens(words.window)
-    admit(files, asked or _FIRST_TOKENS, words.options)
-    backend = files.backend(words.options.cache_dtype, words.options.weights)
+    options = EngineOptions(
+        cache_dtype=words.cache_dtype,
+        step_tokens=words.max_num_batched_tokens,
+        limit_bytes=None if words.kv_cache_memory_bytes is None else parse_bytes(words.kv_cache_memory_bytes),
+        draft_tokens=draft_tokens(words.speculate),
+        weights=words.weights,
+    )
+    tiers = TierOptions.parse(words.cache_ram, words.cache_ssd)
+    files = open_model(name, words.dtype, err, rope=words.rope, attention=words.attention)
+    asked = None if words.max_model_len == AUTO else parse_tokens(words.max_model_len)
+    admit(files, asked or _FIRST_TOKENS, options)
     with err.status(f"loading {files.spec.name} ..."):
-        model = files.load(backend)
-    window, why = _window(model, asked, words.options)
-    return open_shared_engine(
-        model, window, words.options, max_sequences=words.max_sequences, policy=words.eviction, tiers=words.tiers
-    ), why
+        model = files.load(files.backend(options.cache_dtype, options.weights))
+    window, why = _window(model, asked, options)
+    most = words.max_num_seqs
+    return open_shared_engine(model, window, options, max_sequences=most, policy=words.eviction, tiers=tiers), why
 
 
 def _window(model: LoadedModel, asked: int | None, options: EngineOptions) -> tuple[int, str]:
@@ -127,32 +96,32 @@ def _window(model: LoadedModel, asked: int | None, options: EngineOptions) -> tu
     return longest, "the model's own" if longest >= claimed else "the longest that the memory holds"
 
 
-def _served(engine: Engine, words: ModelWords, server: ServerWords) -> Served:
+def _served(engine: Engine, words: ServeWords) -> Served:
     machine = this_machine()
     rent = None if machine.usd_per_hour is None else machine.usd_per_hour.value
     settings = Settings(
-        names=server.names or (engine.model.spec.name,),
-        chat_template=None if server.chat_template is None else _template(server.chat_template),
-        hosts=(*_HERE, "[::1]", *server.allowed_hosts) if server.host in _HERE else ("*",),
-        cors_origins=server.cors_origins,
-        body_bytes=server.body_bytes,
-        drain_s=server.drain_s,
-        usd_per_hour=rent if server.usd_per_hour is None else server.usd_per_hour,
-        price_list=DEFAULT_PRICE_LIST if server.compare_api is None else PriceList.parse(server.compare_api),
+        names=tuple(words.served_model_name or ()) or (engine.model.spec.name,),
+        chat_template=None if words.chat_template is None else _template(words.chat_template),
+        hosts=(*_HERE, "[::1]", *(words.allowed_hosts or ())) if words.host in _HERE else ("*",),
+        cors_origins=tuple(words.cors_origin or ()),
+        body_bytes=parse_bytes(words.max_body_bytes),
+        drain_s=words.drain_timeout,
+        usd_per_hour=rent if words.usd_per_hour is None else words.usd_per_hour,
+        price_list=DEFAULT_PRICE_LIST if words.compare_api is None else PriceList.parse(words.compare_api),
     )
-    limits = ServiceLimits(max_waiting=server.max_waiting, timeout_s=server.request_timeout_s)
+    limits = ServiceLimits(max_waiting=words.max_waiting, timeout_s=words.request_timeout)
     service = EngineService(engine, limits)
     return Served(
         service=service,
         settings=settings,
         metrics=Metrics(service, settings.names[0]),
         biller=Biller(service.tally, settings.price_list, settings.usd_per_hour),
-        ledger=None if server.ledger == "none" else Ledger(ledger_path(server.ledger)),
+        ledger=None if words.ledger == "none" else Ledger(ledger_path(words.ledger)),
         planner=_planner(engine, words, machine),
     )
 
 
-def _planner(engine: Engine, words: ModelWords, machine: Hardware) -> Planner:
+def _planner(engine: Engine, words: ServeWords, machine: Hardware) -> Planner:
     """Plans around the served model on this machine; other models and machines are those of the catalog."""
     from windowtax.plan.page.controls import model_choices
 
@@ -162,7 +131,7 @@ def _planner(engine: Engine, words: ModelWords, machine: Hardware) -> Planner:
         context=window_tokens(engine),
         output_tokens=min(512, max(1, window_tokens(engine) // 2)),
         hardware=machine.name,
-        cache_dtype=words.options.cache_dtype,
+        cache_dtype=words.cache_dtype,
     )
     start = Start(
         form=form,

@@ -13,7 +13,8 @@ from windowtax.spec.cache import CacheLayout
 from windowtax.spec.model import ModelSpec
 
 WEIGHTS = ("stored", "full", "int8", "int4")
-"""What --weights may say. stored: as the file has them, where the kernels read that; full: in the dtype that is computed
+"""What --weights may say. stored: as the file has them, where the kernels read that; full: in the dtype that is
+computed
 with; int8, int4: in groups of 32 (int4 keeps embedding and head in int8, which loses far less: docs/quality.md)."""
 
 _WIDE_IN_INT4 = ("embedding", "head")

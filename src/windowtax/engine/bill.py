@@ -66,7 +66,8 @@ class Speed:
 
 @dataclass(frozen=True, kw_only=True)
 class Bill:
-    """Everything one answer cost. computed_by: native kernels or torch; weights: as --weights says. kinds: layers of each attention kind, levers counted in. cache_read_share: of the bytes that its decode steps moved; derived.
+    """Everything one answer cost. computed_by: native kernels or torch; weights: as --weights says. kinds: layers of
+    each attention kind, levers counted in. cache_read_share: of the bytes that its decode steps moved; derived.
 
     cache_read_s: what those reads take per step at this machine's bandwidth; derived.
     """

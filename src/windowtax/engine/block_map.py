@@ -1,7 +1,7 @@
 """The block map: which pool block belongs to whom, which prefixes are kept, and who shares them. A pure reading of the
 cache's books, small enough to be asked for every second."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -141,7 +141,7 @@ def _segment_json(
     segments: Sequence[Segment],
     cache: CacheManager,
     words: Callable[[Sequence[int]], str],
-    mine: set[object],
+    mine: Container[object],
 ) -> Json:
     first, size = segment.blocks[0], cache.layout.block_size
     root = segment

@@ -1,9 +1,9 @@
 """What our own engine reaches on this machine: steps of a small model of noise, and the planner's rates from them.
 
 The same program runs as for a real model, so every figure has everything in it: kernels, threads, waiting. The unknowns
-come from differences: the constant per layer from a model so small that nothing else counts; weights from one token
-behind an empty context; the cache from one token behind a long one; products from many tokens at once, and attention's
-scores from the same behind a long context.
+come from differences: the constants per layer and per step from models so small that nothing else counts; weights from
+one token behind an empty context; the cache from one token behind a long one; products from many tokens at once, and
+attention's scores from the same behind a long context.
 """
 
 import time
@@ -16,7 +16,10 @@ from torch import Tensor
 
 from windowtax.cache.manager import CacheManager
 from windowtax.catalog.machine import EngineRates
-from windowtax.engine.backend import weight_format
+from windowtax.engine.backend import Backend, weight_format
+from windowtax.engine.load import LoadedModel
+from windowtax.engine.sampling import SamplingParams
+from windowtax.engine.session import EngineOptions, open_engine
 from windowtax.nn.recorded.decoder import RecordedDecoder, SequenceTables
 from windowtax.ops.native import NativeState, WeightFormat
 from windowtax.ops.packed import GROUP, Codes, Rows
@@ -37,12 +40,13 @@ _PREFIX_TOKENS = 7168
 _FILLING = 0x3C
 """A byte of which every number type makes something finite and not too small. Zeros would all be one page of memory."""
 _DECODES, _PREFILLS = 15, 5
+_FEW_LAYERS, _MANY_LAYERS = 2, 18
 
 
 def calibrate(native: NativeState, num_threads: int) -> EngineRates:
     """Some ten seconds. Needs the native kernels."""
-    tiny = _Bench(_spec(heads=2, kv_heads=1, hidden=128, inner=256, layers=8), "stored", native, num_threads)
-    overhead_s = tiny.decode_s("bf16", 1) / 8
+    few, many = (_Bench(_tiny(layers), "stored", native, num_threads) for layers in (_FEW_LAYERS, _MANY_LAYERS))
+    overhead_s = max(0.0, many.decode_s("bf16", 1) - few.decode_s("bf16", 1)) / (_MANY_LAYERS - _FEW_LAYERS)
     stored = _Bench(_small(), "stored", native, num_threads)
     full = _Bench(_small(), "full", native, num_threads)
     constant_s = overhead_s * len(full.spec.layers)
@@ -58,6 +62,7 @@ def calibrate(native: NativeState, num_threads: int) -> EngineRates:
         product_flops_per_s=product,
         attention_flops_per_s=attention,
         layer_overhead_s=overhead_s,
+        step_overhead_s=max(0.0, few.engine_step_s() - few.decode_s("bf16", 2)),
     )
 
 
@@ -93,13 +98,22 @@ class _Bench:
     """A model of noise, and the time of its steps."""
 
     def __init__(self, spec: ModelSpec, weights: str, native: NativeState, num_threads: int) -> None:
-        self.spec, self.weights = spec, weights
+        self.spec, self.weights, self.native = spec, weights, native
         source = _Noise(spec, weights == "stored")
         self.decoder = RecordedDecoder(spec, source, weight_format(weights, "bf16"), native, num_threads)
 
     def decode_s(self, cache: str, context_tokens: int) -> float:
         """One token at the end of such a context, s."""
         return self._step_s(cache, context_tokens - 1, 1, _DECODES)
+
+    def engine_step_s(self) -> float:
+        """One decoded token through the whole engine: scheduler, block tables, sampler, meters and the program."""
+        backend = Backend(self.native, "", self.weights, self.decoder.num_threads)
+        model = LoadedModel(self.spec, self.decoder, None, "bf16", torch.device("cpu"), backend)
+        engine = open_engine(model, _DECODES + 8, EngineOptions())
+        engine.add([1], SamplingParams(max_tokens=_DECODES + 4, ignore_eos=True))
+        engine.step()
+        return _quartile_s(engine.step, _DECODES)
 
     def cache_rate(self, cache: str) -> float:
         """B/s at which decode attention reads a cache of that dtype."""
@@ -147,12 +161,17 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def _tiny(layers: int) -> ModelSpec:
+    """So small that only constants are left, but for the logits, which are sampled from."""
+    return _spec(heads=2, kv_heads=1, hidden=128, inner=256, layers=layers, vocab=32_768)
+
+
 def _small() -> ModelSpec:
     """Like the smallest real models: 100 M weights, so that its caches are as little in reach as theirs."""
     return _spec(heads=9, kv_heads=3, hidden=640, inner=2048, layers=16, vocab=32_768)
 
 
-def _spec(*, heads: int, kv_heads: int, hidden: int, inner: int, layers: int, vocab: int = 1024) -> ModelSpec:
+def _spec(*, heads: int, kv_heads: int, hidden: int, inner: int, layers: int, vocab: int) -> ModelSpec:
     rope = Rope(theta=1e4, rotary_dim=_HEAD_DIM, scaling=NoScaling())
     attention = FullAttention(
         num_query_heads=heads, num_kv_heads=kv_heads, head_dim=_HEAD_DIM, v_head_dim=_HEAD_DIM, rope=rope

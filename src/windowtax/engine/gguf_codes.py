@@ -1,10 +1,12 @@
 """Quantised GGUF tensors as codes with scales.
 
-Types with one scale (and one least value) per 32 numbers are read as they are. Other quantised types (Q5_1, Q5_K, Q6_K, the
+Types with one scale (and one least value) per 32 numbers are read as they are. Other quantised types (Q5_1, Q5_K,
+Q6_K, the
 i-quants ...) become 8-bit codes, which keeps what they say to within 0.4% of each group's largest number.
 
 Block formats as ggml defines them (ggml-common.h): Q4_0 {fp16 d; 16 bytes}, Q4_1 {fp16 d, m; 16 bytes}, Q8_0 {fp16 d;
-32 int8}, Q5_0 {fp16 d; 4 bytes of fifth bits; 16 bytes}, Q4_K {fp16 d, dmin; 12 bytes of 6-bit scales and minima; 128 bytes} over 256 numbers. In Q4_0 and Q4_1 the low
+32 int8}, Q5_0 {fp16 d; 4 bytes of fifth bits; 16 bytes}, Q4_K {fp16 d, dmin; 12 bytes of 6-bit scales and minima; 128
+bytes} over 256 numbers. In Q4_0 and Q4_1 the low
 nibbles are the first 16 numbers; in Q4_K the low nibbles of 32 bytes are one group of 32 and the high ones the next.
 """
 

@@ -21,14 +21,14 @@ from windowtax.spec.dtypes import cache_dtype
 from windowtax.spec.model import ModelSpec
 from windowtax.spec.override import with_attention, with_rope
 
-
 _SAMPLE_BYTES = 4 << 20
 """Of each end of a file of weights, for its identity: the header and some tensors."""
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory. source: the file or folder that it came from. tokenizer: None where the folder holds none (tests run on token ids)."""
+    """A model in memory. source: the file or folder that it came from. tokenizer: None where the folder holds none
+    (tests run on token ids)."""
 
     spec: ModelSpec
     decoder: Decoder | RecordedDecoder
@@ -98,7 +98,9 @@ class ModelFiles:
         else:
             choose = weight_format(backend.weights, self.dtype)
             decoder = RecordedDecoder(self.spec, weights, choose, backend.native, backend.num_threads)
-        return LoadedModel(self.spec, decoder, self.tokenizer, self.dtype, self.device, backend, self.identity, self.source)
+        return LoadedModel(
+            self.spec, decoder, self.tokenizer, self.dtype, self.device, backend, self.identity, self.source
+        )
 
     def backend(self, cache_dtype_name: str, weights: str) -> Backend:
         """Who will compute with a cache of that dtype. Raises BadInput (see choose_backend)."""
@@ -130,7 +132,9 @@ def open_files(
     if attention is not None:
         spec = with_attention(spec, attention)
     identity = identity_of(path, rope, attention)
-    return ModelFiles(spec, _tokenizer(path), sources, checkpoint, dtype, torch.device(device), identity, str(path.resolve()))
+    return ModelFiles(
+        spec, _tokenizer(path), sources, checkpoint, dtype, torch.device(device), identity, str(path.resolve())
+    )
 
 
 def load_model(

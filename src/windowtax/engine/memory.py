@@ -54,7 +54,8 @@ def shared_pool(
 ) -> tuple[int, ...]:
     """Blocks per group of a pool that many sequences share, in at most so many bytes.
 
-    What a sequence holds however long it is (windows, states) is there for each of max_sequences, or for as many as half
+    What a sequence holds however long it is (windows, states) is there for each of max_sequences, or for as many as
+    half
     of the pool holds; the rest goes to what grows, evenly by tokens. Raises DoesNotFit where not even one window of
     context_tokens has room.
     """

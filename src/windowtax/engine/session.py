@@ -79,7 +79,8 @@ def open_shared_engine(
     """An engine for many requests at once: prefixes are kept and shared, and prompts share the steps.
 
     options.limit_bytes: of the pool; half of what is free where None. max_sequences: running at once. policy: which
-    unused blocks go first (cache/eviction). tiers: host RAM and disk below the device, None for none. Raises DoesNotFit,
+    unused blocks go first (cache/eviction). tiers: host RAM and disk below the device, None for none. Raises
+    DoesNotFit,
     with the sum, where one window does not fit; BadInput for a folder that cannot be used.
     """
     layout = model.spec.layout(cache_dtype(options.cache_dtype))
@@ -101,7 +102,12 @@ def _shared_cache(
     tiers: TierOptions,
 ) -> SharedCache:
     fingerprint = model.fingerprint(options.cache_dtype)
-    form = {"model": model.spec.name, "source": model.source, "cache_dtype": options.cache_dtype, "weights": model.backend.weights}
+    form = {
+        "model": model.spec.name,
+        "source": model.source,
+        "cache_dtype": options.cache_dtype,
+        "weights": model.backend.weights,
+    }
     lower = open_tiers(tiers, fingerprint=fingerprint, layout=layout, form=form)
     if lower is None:
         return SharedCache(layout, blocks, fingerprint=fingerprint, policy=policy)

@@ -67,5 +67,6 @@ def native_state() -> NativeState:
         return NativeState(None, "", f"not built ({error}); install a C++ compiler and windowtax again")
     running = [level.name for level in module.levels() if level.runs]
     if wanted and wanted not in running:
-        raise BadInput(f"{VARIABLE}={wanted!r} does not run here.", f"Set it to off, {', '.join(running)}, or unset it.")
+        hint = f"Set it to off, {', '.join(running)}, or unset it."
+        raise BadInput(f"{VARIABLE}={wanted!r} does not run here.", hint)
     return NativeState(module, wanted or running[-1], "")

@@ -167,7 +167,7 @@ def _aligned(num_bytes: int) -> NDArray[np.uint8]:
     return raw[start : start + num_bytes]
 
 
-def _module():  # noqa: ANN202
+def _module():
     module = native_state().module
     assert module is not None
     return module

@@ -1,4 +1,5 @@
-"""Large pages for what is read at random: with pages of 4 KiB a stream of KV blocks misses the TLB at nearly every block."""
+"""Large pages for what is read at random: with pages of 4 KiB a stream of KV blocks misses the TLB at nearly every
+block."""
 
 import ctypes
 import mmap
@@ -9,7 +10,8 @@ HUGE_PAGE_BYTES = 2 << 20
 
 
 def prefer_huge_pages(address: int, num_bytes: int) -> None:
-    """Asks the system for large pages in this range of memory, before it is first touched. Advice: failing is no error."""
+    """Asks the system for large pages in this range of memory, before it is first touched. Advice: failing is no
+    error."""
     madvise = _madvise()
     if madvise is None or num_bytes < HUGE_PAGE_BYTES:
         return
@@ -19,7 +21,7 @@ def prefer_huge_pages(address: int, num_bytes: int) -> None:
 
 
 @cache
-def _madvise():  # noqa: ANN202
+def _madvise():
     if not sys.platform.startswith("linux") or not hasattr(mmap, "MADV_HUGEPAGE"):
         return None
     return ctypes.CDLL(None, use_errno=True).madvise

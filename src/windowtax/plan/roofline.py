@@ -133,9 +133,10 @@ class Rank:
 
     @cached_property
     def overhead_s(self) -> float:
-        """Of one step, s: launches of all layers, more where a layer has routed experts, latency of the all-reduces."""
+        """Of one step, s: its own, launches of all layers, more with routed experts, latency of the all-reduces."""
         hardware, layers = self.hardware, len(self.spec.layers)
         seconds = layers * hardware.layer_overhead_s.value
+        seconds += 0.0 if hardware.step_overhead_s is None else hardware.step_overhead_s.value
         seconds += len(self.experts_per_token) * hardware.expert_overhead_s.value
         if self.tensor_parallel > 1 and hardware.all_reduce_s is not None:
             seconds += ALL_REDUCES_PER_LAYER * layers * hardware.all_reduce_s.value

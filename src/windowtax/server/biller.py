@@ -21,6 +21,7 @@ class CallBill:
     """One call, its choices together. Times in s; prompt tokens are counted once, computing once per choice.
 
     ttft_s: from arrival to the first token of any choice. tpot_s: of each further token, the mean over choices.
+    miss: why the cache held no more of the prompt, where that was asked for.
     recompute_avoided_s: cached tokens, at what a prompt token has taken on this server so far; None before it knows.
     """
 
@@ -41,6 +42,7 @@ class CallBill:
     api_usd: float
     api: str
     num_preemptions: int
+    miss: Json | None = None
 
     @property
     def num_cached_tokens(self) -> int:
@@ -49,7 +51,8 @@ class CallBill:
 
     def record(self) -> Json:
         """The vendor object in `usage`."""
-        return {
+        explained = {} if self.miss is None else {"miss": self.miss}
+        return explained | {
             "cached_tokens_by_tier": self.cached_tokens,
             "kv_peak_bytes": self.kv_peak_bytes,
             "kv_byte_seconds": self.kv_byte_seconds,

@@ -20,6 +20,7 @@ from windowtax.server.fields import SamplingFields, refuse_too_many
 from windowtax.server.generate import Answer, Ask, Generation
 from windowtax.server.grammars import structured_grammar
 from windowtax.server.logprobs import text_logprobs
+from windowtax.server.misses import PromptParts
 from windowtax.server.served import Served, served_of
 from windowtax.server.sse import DONE, KEEP_ALIVE, EventStream, comment, data
 from windowtax.server.usage import chat_usage
@@ -83,6 +84,7 @@ async def completions(
     ask = Ask(
         endpoint="completions", prompts=prompts, params=params,
         salt=body.cache_salt or "", priority=body.priority, timeout_s=body.timeout,
+        parts=PromptParts() if body.explain_cache else None,
     )  # fmt: skip
     generation = Generation(served, call, ask)
     reply = _Reply(generation, body)

@@ -13,7 +13,8 @@ from windowtax.server.errors import Json, bad_field
 from windowtax.server.fields import SamplingFields
 from windowtax.server.generate import Ask
 from windowtax.server.grammars import ANY_OBJECT, calls_grammar, schema_grammar, structured_grammar
-from windowtax.server.prompts import chat_text, chat_tokens
+from windowtax.server.misses import PromptParts
+from windowtax.server.prompts import chat_text, chat_tokens, plain_message
 from windowtax.server.served import Served
 from windowtax.server.toolcalls.deltas import PlainReader, Reader
 from windowtax.server.toolcalls.formats import reader_of
@@ -86,9 +87,15 @@ async def prepare(
         salt=fields.cache_salt or "",
         priority=fields.priority,
         timeout_s=fields.timeout,
+        parts=_parts(conversation, text) if fields.explain_cache else None,
     )
     tool_format = served.tool_format if conversation.offered else None
     return Prepared(prompt_ids=prompt_ids, params=params, ask=ask, text=text, tool_format=tool_format)
+
+
+def _parts(conversation: Conversation, text: str) -> PromptParts:
+    messages = [plain_message(message, place) for place, message in enumerate(conversation.messages)]
+    return PromptParts.of(text, messages, [tool["name"] for tool in conversation.offered])
 
 
 def choices(fields: SamplingFields, n: int, max_tokens: int, **more: Any) -> list[SamplingParams]:

@@ -53,6 +53,7 @@ class SamplingFields(Body):
     cache_salt: str | None = Field(None, description="Separates this request's cached prefixes from others'.")
     priority: int = Field(0, ge=-(2**31), lt=2**31, description="Lower goes first.")
     timeout: float | None = Field(None, gt=0, le=86400, description="Seconds; then the request ends with an error.")
+    explain_cache: bool = Field(False, description="Say in the bill why the cache held no more of the prompt.")
     truncate_prompt_tokens: int | None = Field(None, ge=1, description="Keep only the last so many prompt tokens.")
 
     def params(self, max_tokens: int, **more: Any) -> SamplingParams:

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fastapi import Request as HttpRequest
 
@@ -18,6 +18,7 @@ from windowtax.server.biller import CallBill
 from windowtax.server.call import Call
 from windowtax.server.errors import ApiError, api_error
 from windowtax.server.ledger import Entry
+from windowtax.server.misses import PromptParts, explain
 from windowtax.server.served import Served
 
 PREFIX_TOKENS = 256
@@ -33,7 +34,10 @@ class ClientGone(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
-    """What is to be generated: for each prompt, one answer per entry of `params`. salt: as the client gave it."""
+    """What is to be generated: for each prompt, one answer per entry of `params`. salt: as the client gave it.
+
+    parts: where the prompt's parts are, for a client that wants misses explained; None: it does not.
+    """
 
     endpoint: str
     prompts: Sequence[list[int]]
@@ -41,6 +45,7 @@ class Ask:
     salt: str = ""
     priority: int = 0
     timeout_s: float | None = None
+    parts: PromptParts | None = None
 
 
 @dataclass
@@ -145,7 +150,12 @@ class Generation:
 
     def bill(self) -> CallBill:
         """The bill of what has been computed so far."""
-        return self.served.biller.bill(self._known())
+        known = self._known()
+        bill = self.served.biller.bill(known)
+        if self.ask.parts is None:
+            return bill
+        rate = self.served.service.tally.prefill_s_per_token
+        return replace(bill, miss=explain(self.served.tokenizer, known[0][0], self.ask.parts, rate))
 
     def _known(self) -> list[list[Request]]:
         """The engine's requests, prompt by prompt; those that it never took are not there."""
@@ -184,12 +194,17 @@ class Generation:
             "prompt_tokens": bill.prompt_tokens,
             "cached_tokens": bill.num_cached_tokens,
             "output_tokens": bill.output_tokens,
+            "cache_miss": self._miss_name(),
             "queue_s": round(bill.queue_s, 6),
             "prefill_s": round(bill.prefill_s, 6),
             "decode_s": round(bill.decode_s, 6),
         }
         if self.served.ledger is not None:
             self.served.ledger.add(self._entry(bill))
+
+    def _miss_name(self) -> str | None:
+        miss = self._known()[0][0].miss
+        return None if miss is None else f"{miss.reason.name.lower()} at {miss.position}"
 
     def _entry(self, bill: CallBill) -> Entry:
         first = self.ask.prompts[0][:PREFIX_TOKENS]

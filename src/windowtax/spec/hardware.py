@@ -31,7 +31,8 @@ class Hardware:
     usd_per_hour: USD/h for one accelerator, None where nobody rents it out.
 
     Where it was measured apart: attention_efficiency, share of the peak that attention's scores reach in a prefill;
-    cache_efficiency_by_dtype, cache_efficiency for a cache of that dtype (see `for_cache`).
+    cache_efficiency_by_dtype, cache_efficiency for a cache of that dtype (see `for_cache`); step_overhead_s, s
+    once per step, whatever its layers.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Hardware:
     network_bytes_per_s: Sourced | None = None
     usd_per_hour: Sourced | None = None
     attention_efficiency: Sourced | None = None
+    step_overhead_s: Sourced | None = None
     cache_efficiency_by_dtype: Mapping[str, Sourced] = field(default_factory=dict[str, Sourced])
 
     @property
@@ -123,6 +125,7 @@ class Hardware:
             link_efficiency=one,
             all_reduce_s=none,
             attention_efficiency=None,
+            step_overhead_s=None,
             cache_efficiency_by_dtype={},
         )
 

@@ -17,7 +17,8 @@ class CachedBlock:
 
     key: its chained hash. depth: blocks before it in its chain. born, last_used: ticks of the index's own counter (one
     for each acquire and insert; no clock). uses: how often a sequence took it. references: sequences that use it now.
-    children: kept blocks that continue it. offer: the number of its place in the order of eviction, 0 while it has none.
+    children: kept blocks that continue it. offer: the number of its place in the order of eviction, 0 while it has
+    none.
     place: where its bytes are, if the owner of the index keeps that here; content: its tokens, likewise.
     """
 

@@ -115,7 +115,7 @@ class Groups:
         return [tensor[row].data_ptr(), tensor.stride(1) * tensor.element_size()]
 
 
-def _add_part(found, groups: Groups, index: int) -> None:  # noqa: ANN001
+def _add_part(found, groups: Groups, index: int) -> None:
     cache = groups.group(index).cache
     planes = {plane.name: plane for plane in cache.planes}
     by_channel = _by_channel(cache)

@@ -166,9 +166,7 @@ class RecordedDecoder:
         prefix = f"layers.{index}."
         take = self._source.take
         named = [w.name for w in layer.weights(self.spec.hidden_size)]
-        norms = {
-            n: norm_weight(self.spec, take(prefix + n)) for n in named if n.endswith("norm") and "." not in n
-        }
+        norms = {n: norm_weight(self.spec, take(prefix + n)) for n in named if n.endswith("norm") and "." not in n}
 
         def optional(name: str) -> Tensor | None:
             return take(prefix + name) if name in named else None
@@ -259,9 +257,7 @@ class Recording:
         inner = tape.buffer("inner", mlp.intermediate_size)
         gated = Ending.GATED_SILU if mlp.activation == "silu" else Ending.GATED_GELU
         gate_up = [layer.gate_up]
-        tape.multiply(
-            hidden, gate_up, inner, norm=norms["mlp_norm"], eps=eps, bias=layer.gate_up_bias, ending=gated
-        )
+        tape.multiply(hidden, gate_up, inner, norm=norms["mlp_norm"], eps=eps, bias=layer.gate_up_bias, ending=gated)
         tape.multiply(inner, [layer.down], out, bias=layer.down_bias, ending=ending)
         if sandwich:
             tape.program.norm_add(out, norms["mlp_post_norm"].tolist(), eps, hidden)

@@ -61,12 +61,16 @@ class Folder:
             return frozenset()
         return frozenset(key for word in words if (key := _hex(word)) is not None)
 
-    def pins_changed_ns(self) -> int:
-        """When the pins last changed; a server looks here before it lets anything go."""
+    def pins_version(self) -> tuple[int, int]:
+        """Which pins these are, without reading them; a server looks here before it lets anything go.
+
+        The file is replaced whole, so a new one differs by its number even where the clock has not moved on.
+        """
         try:
-            return os.stat(self.path / "pins").st_mtime_ns
+            found = os.stat(self.path / "pins")
         except OSError:
-            return 0
+            return (0, 0)
+        return (found.st_mtime_ns, found.st_ino)
 
     def set_pins(self, keys: frozenset[bytes]) -> None:
         """Pins these and no others. Raises OSError."""

@@ -71,10 +71,15 @@ class Room:
             self._remove(victim, segments[victim], move)
 
     def compact(self, keep: Callable[[Entry], bool], move: Callable[[Entry], None]) -> None:
-        """Clears away every segment in which not all is kept. Raises OSError."""
-        for number, kept in self._by_segment(keep).items():
-            if self._share(number, kept) < 1:
-                self._remove(number, kept, move)
+        """Clears away every segment in which not all is kept, the emptiest first: on a full disk these make room.
+
+        Raises OSError.
+        """
+        self.shelf.read_pins()
+        segments = self._by_segment(keep)
+        for number in sorted(segments, key=lambda number: self._share(number, segments[number])):
+            if self._share(number, segments[number]) < 1:
+                self._remove(number, segments[number], move)
 
     def _remove(self, number: int, kept: list[Entry], move: Callable[[Entry], None]) -> None:
         """Moves these records of a segment, and clears it away with all others. Raises OSError."""

@@ -49,7 +49,7 @@ class Shelf:
         self.waiting: dict[bytes, tuple[Entry, Record]] = {}
         self.waiting_bytes = 0
         self.dirty = False  # whether the snapshot is older than the index
-        self._pins_ns = -1
+        self._pins_version = (-1, -1)
         numbers = segment_numbers(folder.segments)
         self.index.load(folder.index, numbers)
         self.refresh()
@@ -139,12 +139,12 @@ class Shelf:
 
     def read_pins(self) -> None:
         """Takes over the pins of the folder where they changed."""
-        changed_ns = self.folder.pins_changed_ns()
-        if changed_ns == self._pins_ns:
+        version = self.folder.pins_version()
+        if version == self._pins_version:
             return
         pins = self.folder.pins()
         with self.lock:
-            self._pins_ns = changed_ns
+            self._pins_version = version
             for entry in self.index:
                 entry.pinned = entry.key in pins
 

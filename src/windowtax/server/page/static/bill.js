@@ -12,6 +12,14 @@ export function bill(usage) {
   return box;
 }
 
+// Why the prefix was not found any further, from which token on, and where in the prompt that is.
+function missRemark(miss) {
+  if (!miss) return "";
+  const place = miss.position ? `from token ${count(miss.position)} on, in ${miss.where}: ` : "";
+  const parted = miss.token === null ? "" : ` (${JSON.stringify(miss.token)} where ${JSON.stringify(miss.kept_token)} was)`;
+  return `${place}${miss.meaning}${parted}`;
+}
+
 function summary(usage) {
   const own = usage.windowtax, parts = [
     `${count(usage.prompt_tokens)} tokens in`,
@@ -29,6 +37,7 @@ function rows(usage) {
   return [
     ["Prompt", `${count(usage.prompt_tokens)} tokens`, ""],
     ["Found in the cache", `${count(cached)} tokens`, cachedRemark(usage, own)],
+    ["Computed anew", `${count(usage.prompt_tokens - cached)} tokens`, missRemark(own.miss)],
     ["Answer", `${count(usage.completion_tokens)} tokens`, ""],
     ["First token (TTFT)", time(own.ttft_s), `waited ${seconds(own.queue_s)}, prompt ${seconds(own.prefill_s)}`],
     ["Each further token (TPOT)", time(own.tpot_s), own.tpot_s ? `${(1 / own.tpot_s).toFixed(1)} tokens/s` : ""],
@@ -39,7 +48,6 @@ function rows(usage) {
     ["Cost here", own.usd === null ? "–" : usd(own.usd), own.usd === null ? "start with --usd-per-hour to see it" : `${seconds(own.compute_s)} of this machine`],
     [`Cost at ${own.api}`, usd(own.usd_api), "list price, with the same tokens cached there"],
     own.preemptions > 0 && ["Preempted", `${count(own.preemptions)} times`, "it gave its blocks back to others"],
-    own.miss && ["Why no more was cached", missHead(own.miss), missTail(own.miss)],
   ].filter(Boolean);
 }
 

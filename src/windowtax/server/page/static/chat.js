@@ -1,7 +1,7 @@
 // The conversation: asking, listening, stopping, going on.
 
 import { events, json } from "./api.js";
-import { byId } from "./dom.js";
+import { byId, toEnd } from "./dom.js";
 import { Files } from "./files.js";
 import { Meter } from "./meter.js";
 import { Turn } from "./turn.js";
@@ -117,13 +117,10 @@ export class Chat {
   }
 
   body(messages) {
-    const body = {
-      model: "default", messages, stream: true, stream_options: { include_usage: true }, return_progress: true,
-    };
-    const most = Number(byId("max-tokens").value), temperature = Number(byId("temperature").value);
+    const body = { model: "default", messages, temperature: Number(byId("temperature").value) };
+    const most = Number(byId("max-tokens").value);
     if (most) body.max_tokens = most;
-    body.temperature = temperature;
-    return body;
+    return { ...body, stream: true, stream_options: { include_usage: true }, return_progress: true, explain_cache: true };
   }
 
   // messages: of the conversation that was going on; another one may have been begun since.
@@ -137,6 +134,7 @@ export class Chat {
     this.question.value = question;
     this.fit();
     if (documents.length) this.files.put(documents);
+    toEnd();
   }
 
   busy(is) {

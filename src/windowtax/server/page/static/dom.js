@@ -28,6 +28,11 @@ export function atEnd() {
   return page.scrollHeight - page.clientHeight - page.scrollTop < NEAR_PX;
 }
 
+// To the end of the conversation, while it is what is looked at.
+export function toEnd() {
+  if (!byId("chat-view").hidden) document.documentElement.scrollTop = document.documentElement.scrollHeight;
+}
+
 // What went wrong above a view; nothing takes it away.
 export function alarm(view, error) {
   const place = view.querySelector(".alert");

@@ -1,7 +1,7 @@
 // One question and its answer on the screen: files, progress of the prompt, text, bill.
 
 import { bill } from "./bill.js";
-import { atEnd, byId, element } from "./dom.js";
+import { atEnd, byId, element, toEnd } from "./dom.js";
 import { count, rate, seconds } from "./format.js";
 import { Markdown } from "./markdown.js";
 
@@ -100,8 +100,4 @@ export class Turn {
     this.state.hidden = false;
     this.state.textContent = text;
   }
-}
-
-function toEnd() {
-  if (!byId("chat-view").hidden) document.documentElement.scrollTop = document.documentElement.scrollHeight;
 }

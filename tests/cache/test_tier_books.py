@@ -51,7 +51,7 @@ def test_a_speed_is_unknown_at_first_and_follows_the_machine() -> None:
     for _ in range(50):
         speed.book(1000, 1.0)
     assert speed.per_s == pytest.approx(1000, rel=0.01)
-    for _ in range(50):
+    for _ in range(100):
         speed.book(10, 1.0)
     assert speed.per_s == pytest.approx(10, rel=0.1)
 
