@@ -1,6 +1,7 @@
 """Clients that leave, queues that fill, bodies that are no requests, servers that end: nothing hangs or is lost."""
 
 import json
+import os
 import threading
 from typing import Any
 
@@ -15,6 +16,8 @@ from windowtax.engine.service import ServiceLimits
 from windowtax.server.settings import Settings
 
 PATH = "/v1/chat/completions"
+EXAMPLES = int(os.environ.get("WINDOWTAX_FUZZ_EXAMPLES", "250"))
+"""Bodies with malformed fields, and half as many that are no requests at all."""
 LONG = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 440, "ignore_eos": True}
 ENDPOINTS = (PATH, "/v1/completions", "/v1/responses", "/v1/messages", "/v1/messages/count_tokens", "/tokenize",
              "/detokenize", "/v1/plan")  # fmt: skip
@@ -134,7 +137,7 @@ def check(response: httpx.Response) -> None:
         assert error["message"] and error["type"]
 
 
-@settings(deadline=None, max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(bodies)
 def test_malformed_fields(server: Running, case: tuple[str, dict[str, Any]]) -> None:
     path, body = case
@@ -142,7 +145,7 @@ def test_malformed_fields(server: Running, case: tuple[str, dict[str, Any]]) -> 
     check(server.client.post(path, content=text, headers={"content-type": "application/json"}))
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=EXAMPLES // 2, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(ENDPOINTS), st.binary(max_size=200) | values.map(lambda value: json.dumps(value).encode()))
 def test_bodies_that_are_no_requests(server: Running, path: str, content: bytes) -> None:
     check(server.client.post(path, content=content, headers={"content-type": "application/json"}))

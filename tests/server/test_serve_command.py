@@ -75,7 +75,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 def test_the_banner_and_what_the_model_says(real: Process) -> None:
     assert "2,048 (2K) tokens, as asked" in real.said and "B per token" in real.said
     assert re.search(r"users +\d+\.\d\d at that window", real.said)
-    assert "from other machines" not in real.said, "it listens on this machine only"
+    assert "beyond this machine" not in real.said, "it listens on this machine only"
     question = "What is the capital of France? Answer with one word."
     asked: Any = {"max_tokens": 20, "messages": [{"role": "user", "content": question}]}
     with openai.OpenAI(base_url=f"{real.url}/v1", api_key="none", max_retries=0) as client:

@@ -15,7 +15,7 @@ def main() -> None:
     ids, batch = common.tokens(task), task["batch"]
     config = AutoConfig.from_pretrained(task["model"])
     if task["rope_factor"] > 1:
-        config.rope_parameters = {**config.rope_parameters, "rope_type": "linear", "factor": task["rope_factor"]}
+        config.rope_parameters = {**config.rope_parameters, "rope_type": "linear", "factor": float(task["rope_factor"])}
     model = AutoModelForCausalLM.from_pretrained(
         task["model"], config=config, dtype=torch.bfloat16, attn_implementation="sdpa"
     ).eval()

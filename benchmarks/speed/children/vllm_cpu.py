@@ -24,7 +24,7 @@ _names = itertools.count()
 def main() -> None:
     """One engine for all contexts of the job, as it takes half a minute to start. Results by context."""
     task = common.job()
-    rope = {"rope_type": "linear", "factor": task["rope_factor"]} if task["rope_factor"] > 1 else None
+    rope = {"rope_type": "linear", "factor": float(task["rope_factor"])} if task["rope_factor"] > 1 else None
     longest = max(task["contexts"])
     model = LLM(
         model=task["model"],

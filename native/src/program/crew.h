@@ -18,6 +18,8 @@ namespace windowtax {
 class Scratch {
  public:
   void* get(int64_t bytes);
+  // What the last `get` gave.
+  uint8_t* data() const { return static_cast<uint8_t*>(data_); }
   ~Scratch();
 
  private:

@@ -1,7 +1,6 @@
 #include "program/linear.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 namespace windowtax {
 
@@ -17,8 +16,6 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 
-Ready::~Ready() { std::free(shared_); }
-
 int64_t Ready::prepare(const Context& context) {
   const int64_t rows = x_.rows(context.step);
   const int64_t share = ceil_div(ceil_div(rows, 2 * context.num_threads), kTileRows) * kTileRows;
@@ -26,21 +23,17 @@ int64_t Ready::prepare(const Context& context) {
   if (rows <= kFewRows) return 0;
   block_bytes_ = (context.kernels.ready_bytes(format_, block_rows_, x_.columns()) + 63) / 64 * 64;
   const int64_t blocks = ceil_div(rows, block_rows_);
-  if (blocks * block_bytes_ > shared_bytes_) {
-    std::free(shared_);
-    shared_bytes_ = blocks * block_bytes_;
-    shared_ = static_cast<uint8_t*>(std::aligned_alloc(64, static_cast<size_t>(shared_bytes_)));
-  }
+  shared_.get(blocks * block_bytes_);
   return blocks;
 }
 
 void Ready::run(const Context& context, int64_t chunk, Worker& worker) {
   const int64_t first = chunk * block_rows_;
-  make(context, first, std::min(block_rows_, x_.rows(context.step) - first), shared_ + chunk * block_bytes_, worker);
+  make(context, first, std::min(block_rows_, x_.rows(context.step) - first), shared_.data() + chunk * block_bytes_, worker);
 }
 
 const void* Ready::rows(const Context& context, int64_t first, int64_t count, Worker& worker) {
-  if (x_.rows(context.step) > kFewRows) return shared_ + first / block_rows_ * block_bytes_;
+  if (x_.rows(context.step) > kFewRows) return shared_.data() + first / block_rows_ * block_bytes_;
   void* ready = worker.ready.get(context.kernels.ready_bytes(format_, count, x_.columns()));
   if (worker.ready_owner != this) {
     make(context, first, count, ready, worker);

@@ -19,10 +19,10 @@ enum class Ending : int32_t {
 // Activations of many rows made ready for products, shared by all threads. A phase of its own before Linear's.
 class Ready : public Operation {
  public:
-  // norm: the weight of an RMS norm that comes first; empty for none.
-  Ready(Buffer& x, WeightFormat format, std::vector<float> norm, float eps)
-      : x_(x), format_(format), norm_(std::move(norm)), eps_(eps) {}
-  ~Ready() override;
+  // norm: the weight of an RMS norm that comes first; empty for none. shared: where the rows go; one for all operations
+  // with the same format, because each is used up before the next one is made.
+  Ready(Buffer& x, WeightFormat format, std::vector<float> norm, float eps, Scratch& shared)
+      : x_(x), format_(format), norm_(std::move(norm)), eps_(eps), shared_(shared) {}
   int64_t prepare(const Context& context) override;
   void run(const Context& context, int64_t chunk, Worker& worker) override;
 
@@ -44,8 +44,7 @@ class Ready : public Operation {
   WeightFormat format_;
   std::vector<float> norm_;
   float eps_;
-  uint8_t* shared_ = nullptr;
-  int64_t shared_bytes_ = 0;
+  Scratch& shared_;
   int64_t block_bytes_ = 0;
   int64_t block_rows_ = kBlockRows;
 };

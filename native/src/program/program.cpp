@@ -49,7 +49,8 @@ int Program::attention(Attention attention) {
 void Program::embed(int matrix, float scale, int out) { add<Embed>(matrices_.at(matrix), scale, at(out)); }
 
 int Program::ready(int x, WeightFormat format, std::vector<float> norm, float eps) {
-  readies_.push_back(&add<Ready>(at(x), format, std::move(norm), eps));
+  Scratch& shared = ready_rows_[static_cast<int>(format)];
+  readies_.push_back(&add<Ready>(at(x), format, std::move(norm), eps, shared));
   return static_cast<int>(readies_.size()) - 1;
 }
 

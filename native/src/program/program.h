@@ -72,6 +72,7 @@ class Program : private Work {
   std::vector<std::unique_ptr<Operation>> operations_;
   std::vector<Rotation*> rotations_;
   std::vector<Ready*> readies_;
+  Scratch ready_rows_[4];  // by format
   std::vector<int64_t> chunks_;
   const Context* context_ = nullptr;
 };

@@ -23,6 +23,6 @@ def serve(
     need_server()
     from windowtax.cli.serving import run
 
-    if model is not None and question.model is not None:
+    if model is not None and question.same_model is not None:
         raise BadInput("The model is named twice.", "Give MODEL or --model.")
-    run(model or question.model or DEFAULT_MODEL, question)
+    run(model or question.same_model or DEFAULT_MODEL, question)

@@ -26,7 +26,7 @@ def _refuse_utilisation(value: float | None) -> None:
 class ServeWords:
     """What is served, where and to whom, as typed: each field is an option."""
 
-    model: Annotated[str | None, typer.Option("--model", "-m", help="The same as MODEL.")] = None
+    same_model: Annotated[str | None, typer.Option("--model", "-m", help="The same as MODEL.")] = None
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1"
     port: Annotated[int, typer.Option(help="The port; 0 takes a free one.")] = 8000
     max_model_len: Annotated[
