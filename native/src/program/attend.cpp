@@ -68,6 +68,10 @@ int64_t Attend::prepare(const Context& context) {
       add_runs(sequence, blocks);
     }
   }
+  // Heads of one block lie side by side: threads that work at the same time should read neighbours.
+  std::stable_sort(runs_.begin(), runs_.end(), [](const RunItem& a, const RunItem& b) {
+    return a.row != b.row ? a.row < b.row : a.low < b.low;
+  });
   partials_.fit(static_cast<int64_t>(runs_.size()), attention_.group(), attention_.v_dim);
   return static_cast<int64_t>(tiles_.size() + runs_.size());
 }
