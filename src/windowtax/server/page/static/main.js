@@ -48,6 +48,7 @@ addEventListener("keydown", (event) => {
   } else if (event.key === "/" && !event.ctrlKey && !event.target.closest("input, textarea, dialog")) {
     event.preventDefault();
     location.hash = "chat";
+    show(); // the event comes later, and what is hidden takes no focus
     byId("question").focus();
   }
 });
