@@ -166,3 +166,30 @@ class Traffic(RuleBasedStateMachine):
 
 TestTraffic = Traffic.TestCase
 TestTraffic.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+
+
+def test_equal_prompts_that_come_together_are_computed_once() -> None:
+    cache = cache_of(LAYOUTS["full"])
+    tokens = list(range(17))
+    assert cache.ready("a", tokens, "")
+    cache.attach("a", tokens, "")
+    assert cache.reserve("a", 0, 8)
+    assert not cache.ready("b", tokens, ""), "a is about to compute what b begins with"
+    assert cache.ready("c", tokens, "someone else")
+    assert cache.ready("d", [9, *tokens], "")
+    cache.completed("a", tokens, 8)
+    assert not cache.ready("b", tokens, "")
+    assert cache.ready("e", [*tokens[:8], 99, 98, 97, 96, 95], ""), "all that e shares is there"
+    assert cache.reserve("a", 8, 9)
+    cache.completed("a", tokens, 17)
+    assert cache.ready("b", tokens, "") and cache.attach("b", tokens, "") == 16
+
+
+def test_nobody_waits_for_a_sequence_that_is_gone() -> None:
+    cache = cache_of(LAYOUTS["full"])
+    tokens = list(range(17))
+    cache.attach("a", tokens, "")
+    assert cache.reserve("a", 0, 8)
+    assert not cache.ready("b", tokens, "")
+    cache.free("a")
+    assert cache.ready("b", tokens, "")

@@ -155,6 +155,8 @@ def test_any_order_of_prompts_cancellations_restarts_and_damage(tmp_path: Path, 
         if what < 0.7:
             by_tier = now.run(prompt(), salt=choose.choice(["", "", "other"]))
             from_below += by_tier["host"] + by_tier["disk"]
+            assert now.disk is not None
+            now.disk.flush()  # what is on disk then does not depend on how busy the machine is
         elif what < 0.9:
             now.cache.ready("gone", prompt(), "")
             now.cache.free("gone")
@@ -168,4 +170,4 @@ def test_any_order_of_prompts_cancellations_restarts_and_damage(tmp_path: Path, 
                 files[0].write_bytes(data)
             now = machine()
     now.close()
-    assert from_below > 100
+    assert from_below > 60, "the lower tiers were hardly used"

@@ -56,6 +56,7 @@ class SharedCache(CacheManager):
         self._roots: dict[bytes, bytes] = {}
         self._fingerprint = fingerprint
         self._chains: dict[str, Chain] = {}
+        self._wanted: dict[str, list[bytes]] = {}  # by waiting sequence, the names of what it could begin with
         self._rows = [not group.cache.is_state for group in layout.groups]
         # Of groups with windows: in how many tables a kept block is, and the kept blocks that are in none.
         self._users: dict[tuple[int, int], int] = {}
@@ -81,6 +82,25 @@ class SharedCache(CacheManager):
         names."""
         return block_keys(token_ids, self.layout.block_size, self._salted(salt))
 
+    def ready(self, sequence_id: str, token_ids: Sequence[int], salt: str) -> bool:
+        """False while another sequence computes blocks that this one begins with: equal prompts that come together are
+        computed once."""
+        if not self.can_share:
+            return True
+        keys = self._wanted.get(sequence_id)
+        if keys is None:
+            keys = self._wanted[sequence_id] = self.reusable_keys(token_ids, salt)
+        matched = self.index.match(keys)
+        return matched == len(keys) or not any(
+            chain.num_kept <= matched < len(chain.keys) and chain.keys[matched] == keys[matched]
+            for other, chain in self._chains.items()
+            if other != sequence_id and other in self._tables
+        )
+
+    def reusable_keys(self, token_ids: Sequence[int], salt: str) -> list[bytes]:
+        """The names of the blocks that a prompt can take from the cache: one token at least is left to compute."""
+        return self.keys_of(token_ids[: len(token_ids) - 1], salt)
+
     def attach(self, sequence_id: str, token_ids: Sequence[int], salt: str) -> int:
         """Gives a new sequence the kept blocks of its prefix; returns how many tokens these hold.
 
@@ -90,6 +110,7 @@ class SharedCache(CacheManager):
             return 0
         chain = Chain(self._salted(salt), self.keys_of(token_ids, salt))
         self._chains[sequence_id] = chain
+        self._wanted.pop(sequence_id, None)
         size = self.layout.block_size
         count = self.usable(chain.keys[: (len(token_ids) - 1) // size])
         if count:
@@ -125,7 +146,8 @@ class SharedCache(CacheManager):
         whole = num_computed // size
         if chain is None or whole <= chain.num_kept:
             return
-        chain.keys = block_keys(token_ids[: whole * size], size, chain.fingerprint, chain.keys[: chain.num_kept])
+        if len(chain.keys) < whole:  # the answer has grown by a block
+            chain.keys = block_keys(token_ids[: whole * size], size, chain.fingerprint, chain.keys)
         tables = self._tables[sequence_id]
         for depth in range(chain.num_kept, whole):
             self.index.insert(chain.keys, depth, depth + 1)
@@ -166,6 +188,7 @@ class SharedCache(CacheManager):
 
     def free(self, sequence_id: str) -> None:
         self._covered.pop(sequence_id, None)
+        self._wanted.pop(sequence_id, None)
         for group, table in enumerate(self._tables.pop(sequence_id, [])):
             self._leave(sequence_id, group, table.first, table.blocks)
         chain = self._chains.pop(sequence_id, None)

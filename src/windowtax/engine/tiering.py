@@ -109,8 +109,9 @@ class TieredCache(SharedCache):
         if asked is None:
             if self._store is None or not self.can_share:
                 return True
-            size = self.layout.block_size
-            keys = self.keys_of(token_ids, salt)[: (len(token_ids) - 1) // size]
+            if not super().ready(sequence_id, token_ids, salt):
+                return False
+            keys = self.reusable_keys(token_ids, salt)
             if any(load.keys[load.start] in keys for load in self._loads):
                 return False  # another sequence's load brings some of it
             offer = self._best_offer(keys)
