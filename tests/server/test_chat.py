@@ -89,6 +89,13 @@ def test_salts_do_not_share(server: Running) -> None:
     assert cached("a") > 0
 
 
+def test_several_answers_read_the_prompt_once(server: Running) -> None:
+    body = {"messages": [{"role": "user", "content": "a long question " * 12}], "max_tokens": 2, "n": 4}
+    usage = server.post("/v1/chat/completions", body).json()["usage"]
+    per_answer = usage["prompt_tokens"]
+    assert usage["windowtax"]["recompute_avoided_tokens"] > 2 * per_answer, "three of four found it in the cache"
+
+
 def test_choices_and_seeds(client: openai.OpenAI) -> None:
     def texts() -> list[str | None]:
         answer = client.chat.completions.create(

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.server.harness import Running, serving
 from windowtax.base.errors import BadInput
 from windowtax.engine.load import LoadedModel
-from windowtax.server.keys import Bucket, make_keyring
+from windowtax.server.keys import Bucket, Caller, make_keyring
 from windowtax.server.settings import Settings
 
 CHAT = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2}
@@ -52,6 +52,25 @@ def test_keys_limits_and_separate_caches(model: LoadedModel, tmp_path: Path) -> 
         assert limited.json()["error"]["code"] == "rate_limit_exceeded"
         server.post(PATH, shared, headers=bob)
         assert server.post(PATH, shared, headers=bob).status_code == 429, "bob has used his tokens"
+
+
+def test_keys_of_the_command_line_have_caches_of_their_own(model: LoadedModel) -> None:
+    body = CHAT | {"messages": [{"role": "user", "content": "private " * 8}]}
+    with serving(model, keyring=make_keyring(["sk-one", "sk-other"])) as server:
+
+        def cached(key: str) -> int:
+            response = server.post(PATH, body, headers={"Authorization": f"Bearer {key}"})
+            return response.json()["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+        assert cached("sk-one") == 0 and cached("sk-one") > 0
+        assert cached("sk-other") == 0
+
+
+def test_no_salt_of_a_request_leads_into_the_cache_of_another_key() -> None:
+    assert Caller("a", salt="a").salt_with("b/c") != Caller("ab", salt="a/b").salt_with("c")
+    assert Caller("a", salt="a").salt_with("b") != Caller("ab", salt="ab").salt_with("")
+    assert Caller("anybody").salt_with("1 a") != Caller("a", salt="a").salt_with("")
+    assert Caller("anybody").salt_with("") == ""
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ class Generation:
     def start(self) -> "Generation":
         """Hands the requests in; `close` must follow. Raises ApiError where a limit or the queue says no."""
         ask, caller = self.ask, self.call.caller
-        salt = f"{caller.salt}/{ask.salt}" if caller.salt or ask.salt else ""
+        salt = caller.salt_with(ask.salt)
         caller.admit()
         try:
             for place, prompt in enumerate(ask.prompts):

@@ -50,6 +50,10 @@ class Caller:
     requests: Bucket = field(default_factory=lambda: Bucket(None))
     tokens: Bucket = field(default_factory=lambda: Bucket(None))
 
+    def salt_with(self, own: str) -> str:
+        """The salt of one request: the caller's, and what the request adds. No two callers can come to the same."""
+        return f"{len(self.salt)} {self.salt}{own}" if self.salt or own else ""
+
     def admit(self) -> None:
         """Counts one request. Raises ApiError 429 with Retry-After where a limit is reached."""
         for what, bucket, amount in (("requests", self.requests, 1.0), ("tokens", self.tokens, 1.0)):
@@ -101,12 +105,15 @@ def digest(key: str) -> str:
 
 
 def make_keyring(keys: Iterable[str] = (), file: Path | None = None) -> Keyring:
-    """Keys of the command line share one name and one cache; those of a file have a name and a cache each.
+    """Every key has a name, and a cache of its own: those of a file by their names, others by the keys themselves.
 
     The file is TOML: `[[key]]` with name, key or sha256, and if wanted requests_per_minute and tokens_per_minute.
     Raises BadInput.
     """
-    callers = {digest(key): Caller("command-line") for key in keys}
+    callers = {
+        digest(key): Caller(f"command-line-{number}", salt=f"sha256 {digest(key)}")
+        for number, key in enumerate(keys, 1)
+    }
     if file is not None:
         for entry in _entries(file):
             callers[entry.get("sha256", "").lower() or digest(entry["key"])] = Caller(

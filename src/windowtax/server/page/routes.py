@@ -85,8 +85,7 @@ async def cache_map(
 
     Of prefixes that the asking key left, the first words are told; of others only their size and use.
     """
-    salt = f"{call.caller.salt}/" if call.caller.salt else ""
-
+    salt = call.caller.salt_with("")
     return await asyncio.wrap_future(served.service.do(lambda engine: map_of(engine, salt)))
 
 
