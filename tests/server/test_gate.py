@@ -3,7 +3,9 @@
 import hashlib
 import json
 import logging
+import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -174,13 +176,20 @@ def test_metrics_under_both_names(server: Running) -> None:
     assert "vllm:cache_config_info" in after
 
 
+def _facts(caplog: pytest.LogCaptureFixture, request_id: str) -> list[dict[str, Any]]:
+    told = [vars(record).get("facts", {}) for record in caplog.records]
+    return [one for one in told if one.get("request_id") == request_id]
+
+
 def test_one_log_line_per_call_without_prompts_or_keys(server: Running, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="windowtax.http"):
         body = CHAT | {"messages": [{"role": "user", "content": "confidential"}]}
         server.post(PATH, body, headers={"X-Request-Id": "logged", "Authorization": "Bearer sk-secret"})
-        server.wait_idle()
-    told = [vars(record).get("facts", {}) for record in caplog.records]
-    (facts,) = [one for one in told if one.get("request_id") == "logged"]
+        # The line is written when the answer is out, so the client may be here first.
+        deadline = time.monotonic() + 10
+        while not (told := _facts(caplog, "logged")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+    (facts,) = told
     assert facts["status"] == 200 and facts["output_tokens"] == 2 and facts["path"] == PATH
     assert "confidential" not in str(facts) and "sk-secret" not in str(facts)
 
