@@ -60,8 +60,8 @@ clean: ## remove .venv and what tools left behind; the weights in the user cache
 	@$(PYTHON) -m venv .venv
 
 .venv/.engine: pyproject.toml constraints.txt $(NATIVE) | .venv/bin/python
-	@echo "== installing windowtax and its engine into .venv, building the native kernels (about two minutes)"
-	@$(INSTALL) --editable '.[engine]'
+	@echo "== installing windowtax, its engine and its server into .venv, building the native kernels (about two minutes)"
+	@$(INSTALL) --editable '.[serve]'
 	@touch $@
 
 .venv/.dev: pyproject.toml constraints.txt $(NATIVE) | .venv/bin/python

@@ -6,6 +6,7 @@ import pytest
 from tests.catalog_hardware.test_machine_rates import FULL
 from typer.testing import CliRunner
 
+from windowtax.base.errors import WindowtaxError
 from windowtax.catalog import machine
 from windowtax.catalog.machine import save_machine
 from windowtax.cli.main import build
@@ -27,3 +28,19 @@ def test_what_was_kept_is_shown(kept):
 def test_as_json(kept):
     data = json.loads(CliRunner().invoke(build(), ["bench", "floor", "--kept", "--json"]).stdout)
     assert data["engine"]["product_flops_per_s"] == 1e11 and data["floors"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--context", "8K"], "--context says nothing without --model"),
+        (["--model", "nosuch"], "There is no model called 'nosuch'"),
+        (["--model", "smollm2-135m", "--context", "many"], "'many' is not a number of tokens"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_measured(
+    words: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("windowtax.engine.gauge.measure", lambda: pytest.fail("it measured"))
+    error = CliRunner().invoke(build(), ["bench", "floor", *words]).exception
+    assert isinstance(error, WindowtaxError) and said in str(error)

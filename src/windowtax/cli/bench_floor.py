@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from windowtax.base.errors import BadInput
 from windowtax.base.units import format_bytes, format_rate, format_seconds
 from windowtax.cli.ask import AttentionOption, CacheDtypeOption, DtypeOption, RopeOption, WeightsOption
 from windowtax.cli.console import console, messages
@@ -36,17 +37,23 @@ def floor(
     from windowtax.cli.extras import need_engine
 
     need_engine()
-    record = _record(kept)
+    if model is None and context:
+        raise BadInput("--context says nothing without --model.", "Name the model whose floors are wanted.")
     found: list[tuple[int, Prediction]] = []
-    if model is not None:
+    if model is None:
+        record = _record(kept)
+    else:
         from windowtax.base.units import parse_tokens
         from windowtax.catalog.machine import machine_hardware
         from windowtax.cli.asking import open_model
         from windowtax.engine.predict import predict
 
+        # What is asked is read before anything is measured: a wrong word should not cost ten seconds.
+        contexts = [parse_tokens(one) for one in context or ["512", "2K", "8K", "32K"]]
         files = open_model(model, dtype, messages(), rope=rope, attention=attention)
         backend = files.backend(cache_dtype, weights)
-        for tokens in (parse_tokens(one) for one in context or ["512", "2K", "8K", "32K"]):
+        record = _record(kept)
+        for tokens in contexts:
             hardware = machine_hardware(record)
             found.append((tokens, predict(files, backend, hardware, cache_dtype, tokens, batch, record)))
     if as_json:

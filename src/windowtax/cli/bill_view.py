@@ -14,7 +14,7 @@ from rich.text import Text
 
 from windowtax.base.units import format_bytes, format_rate, format_seconds, format_usd
 from windowtax.cli.console import PIPED_WIDTH
-from windowtax.engine.bill import Bill, CacheLedger
+from windowtax.engine.bill import Bill, CacheLedger, Speed
 
 
 def print_bill(bill: Bill, out: Console) -> None:
@@ -109,6 +109,10 @@ def _dollars(bill: Bill) -> Table:
     return table
 
 
+def _beaten(speed: Speed) -> bool:
+    return speed.decode_of_floor is not None and speed.decode_of_floor > 1
+
+
 def _notes(bill: Bill) -> Text:
     hardware, speed = bill.hardware, bill.speed
     lines = [
@@ -117,6 +121,7 @@ def _notes(bill: Bill) -> Text:
         f"Floor: reads at {format_rate(hardware.read_bytes_per_s.value, 'B/s')}, "
         f"measured {hardware.read_bytes_per_s.date}. Prefill is bound by "
         f"{speed.prefill_floor.bound_by}, decode by {speed.decode_floor.bound_by}.",
+        *(["A step beat that floor: some of what it reads lay in the processor's cache."] if _beaten(speed) else []),
         "API prices: as many tokens at the sellers' list prices; their tokenizers and their models are other ones.",
     ]
     return Text("\n".join(lines), style="dim")
