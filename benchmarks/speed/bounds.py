@@ -4,7 +4,6 @@ from functools import cache
 
 from cells import Job
 
-from windowtax.catalog.machine import load_record
 from windowtax.engine.gauge import this_machine
 from windowtax.engine.load import ModelFiles, open_files
 from windowtax.engine.predict import predict
@@ -16,13 +15,12 @@ class Bounds:
 
     def __init__(self) -> None:
         self.machine = this_machine()
-        self.record = load_record()
 
     def of(self, metric: str, job: Job) -> tuple[float, float]:
         """Seconds of the whole batch's prefill, or of one decode step: at least, and as predicted."""
         files = _files(job.model.name, job.rope_factor, job.attention)
         backend = files.backend(job.cache_dtype, job.weights)
-        found = predict(files, backend, self.machine, job.cache_dtype, job.context, job.batch, self.record)
+        found = predict(files, backend, self.machine, job.cache_dtype, job.context, job.batch)
         if metric == "prefill":
             return found.prefill_floor.seconds * job.batch, found.ttft_s * job.batch
         return found.decode_floor.seconds, found.tpot_s

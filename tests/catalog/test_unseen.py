@@ -115,7 +115,22 @@ def test_minimax_m3_keeps_all_and_reads_sixteen_blocks() -> None:
     [
         ({"quant_method": "fbgemm_fp8", "activation_scale_ub": 1200.0}, "fp8"),
         ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "int8"),
-        ({"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_use_double_quant": True}, "int4"),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_use_double_quant": True}, "nf4_double"),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, "nf4"),
+        ({"quant_method": "bitsandbytes", "_load_in_4bit": True, "load_in_4bit": True, "load_in_8bit": False}, "nf4"),
+        # configs of vLLM's and TensorRT-LLM's mxfp8 readers, of ModelOpt, and of compressed-tensors
+        ({"quant_method": "mxfp8", "ignored_layers": ["lm_head"], "weight_block_size": [1, 32]}, "mxfp8"),
+        ({"quant_method": "fp8", "weight_block_size": [1, 32], "scale_fmt": "ue8m0"}, "mxfp8"),
+        ({"quant_method": "fp8", "weight_block_size": [128, 128], "scale_fmt": "ue8m0"}, "fp8"),
+        ({"quant_method": "modelopt", "quant_algo": "MXFP8"}, "mxfp8"),
+        ({"quant_algo": "MIXED_PRECISION", "quantized_layers": {"a": {"quant_algo": "MXFP8"}}}, "mxfp8"),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"group_0": {"weights": {"type": "float", "num_bits": 8, "group_size": 32}}},
+            },
+            "mxfp8",
+        ),
         ({"quant_method": "mxfp4"}, "mxfp4"),
         ({"quant_method": "modelopt", "quant_algo": "W4A16_AWQ"}, "int4"),
         (
@@ -135,10 +150,14 @@ def test_more_makers_of_quantised_weights(settings: dict[str, Any], dtype: str) 
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "load_in_4bit"),
+        ({"quant_method": "bitsandbytes", "bnb_4bit_quant_type": "nf4"}, "bitsandbytes"),
         ({"quant_method": "quark"}, "quark"),
+        ({"quant_method": "mxfp8", "moe_quant_algo": "NVFP4"}, "NVFP4"),
         (
-            {"quant_algo": "MIXED_PRECISION", "quantized_layers": {"a": {"quant_algo": "MXFP8"}}},
+            {
+                "quant_algo": "MIXED_PRECISION",
+                "quantized_layers": {"a": {"quant_algo": "MXFP8"}, "b": {"quant_algo": "FP8"}},
+            },
             "MXFP8",
         ),
         ({"quant_method": "fp8", "kv_cache_scheme": {"type": "int", "num_bits": 3}}, "num_bits"),

@@ -7,7 +7,7 @@ import pytest
 from tests.catalog_hardware.test_machine import RECORD
 from tests.plan.specs import SMOLLM_135M
 
-from windowtax.catalog.machine import EngineRates, load_machine, load_record, save_machine
+from windowtax.catalog.machine import EngineRates, load_machine, load_record, machine_hardware, save_machine
 from windowtax.plan.plan import PlanOptions, make_plan
 from windowtax.plan.roofline import Rank
 from windowtax.plan.schemes import weight_scheme
@@ -17,7 +17,7 @@ from windowtax.spec.workload import Workload
 
 ENGINE = EngineRates(
     level="avx2",
-    weight_bytes_per_s={"bf16": 1.5e10, "int4": 3e10},
+    weight_bytes_per_s={"bf16": 1.5e10, "int4": 1.2e10},
     cache_bytes_per_s={"bf16": 1e10, "int8": 5e9},
     product_flops_per_s=1e11,
     attention_flops_per_s=5e10,
@@ -26,7 +26,7 @@ ENGINE = EngineRates(
 )
 FULL = replace(
     RECORD,
-    read_curve=((1 << 20, 2, 9e10), (1 << 30, 2, 2e10), (1 << 20, 1, 4e10), (1 << 30, 1, 1e10)),
+    read_curve=((1 << 20, 2, 9e10), (1 << 24, 2, 2e10), (1 << 20, 1, 4e10), (1 << 24, 1, 1e10)),
     peaks_by_level={"portable": {"fp32": 1e10}, "avx2": {"fp32": 1e11}},
     engine=ENGINE,
 )
@@ -58,10 +58,22 @@ def test_a_file_of_before_is_still_read(tmp_path):
     assert load_machine(tmp_path).attention_efficiency is None
 
 
-def test_a_working_set_is_read_at_the_rate_of_the_nearest_size():
-    assert FULL.read_rate(1.5 * 2**20) == 9e10
-    assert FULL.read_rate(5e8) == 2e10
-    assert RECORD.read_rate(1) == RECORD.read_bytes_per_s
+def test_a_working_set_is_read_at_a_rate_between_those_measured():
+    machine = machine_hardware(FULL)
+    assert machine.reading(1000).read_bytes_per_s.value == 9e10
+    assert machine.reading(1 << 40).read_bytes_per_s.value == 2e10
+    # Half-way between 1 MiB and 16 MiB on a logarithmic axis: the geometric mean.
+    assert machine.reading(2**22).read_bytes_per_s.value == pytest.approx((9e10 * 2e10) ** 0.5)
+    assert machine_hardware(RECORD).reading(1) == machine_hardware(RECORD)
+
+
+def test_what_a_kernel_takes_beyond_reading_is_the_same_in_a_cache():
+    machine = machine_hardware(FULL)
+    # 1 / 1e10 a byte where memory gives 2e10: as long again as reading.
+    near = machine.reading(1000)
+    assert 1 / near.cache_bytes_per_s == pytest.approx(1 / 9e10 + 1 / 2e10)
+    assert near.for_cache("int8").cache_bytes_per_s == pytest.approx(1 / (1 / 9e10 + 1 / 5e9 - 1 / 2e10))
+    assert near.reading(1 << 40) == near
 
 
 def test_prefill_takes_products_and_scores_each_at_their_rate(tmp_path):
@@ -83,7 +95,7 @@ def test_decode_reads_the_cache_at_the_rate_of_its_dtype(tmp_path, cache, rate):
 def test_narrow_weights_have_a_rate_of_their_own(tmp_path):
     save_machine(FULL, tmp_path)
     one = rank(load_machine(tmp_path), weights="q4_1")
-    assert one.weights_s(1) == pytest.approx(one.weights.read(1) / 3e10)
+    assert one.weights_s(1) == pytest.approx(one.weights.read(1) / 1.2e10)
 
 
 def test_the_plan_uses_them(tmp_path):

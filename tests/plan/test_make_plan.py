@@ -1,11 +1,16 @@
 """The plan as a whole."""
 
+import json
+
 import pytest
 
 from tests.plan.specs import LLAMA_8B, LLAMA_70B, MISTRAL_7B
 from windowtax.base.errors import BadInput, UnknownName
 from windowtax.catalog.hardware_catalog import hardware
+from windowtax.catalog.read import catalog_entry, read_model
+from windowtax.plan.contract import plan_json
 from windowtax.plan.plan import PlanOptions, make_plan
+from windowtax.plan.report import sections
 from windowtax.spec.workload import Workload
 
 
@@ -105,3 +110,37 @@ def test_unknown_dtypes_are_refused():
         plan(cache_dtype="int3")
     with pytest.raises(UnknownName):
         plan(weights="int3")
+
+
+# --- the cache that a checkpoint was calibrated for -----------------------------------------------------------------
+
+
+def calibrated(tmp_path):
+    """A Llama beside ModelOpt's file, which says that keys and values are fp8."""
+    config = json.loads(catalog_entry("llama-3.1-8b").path.read_text())
+    said = {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "hf_quant_config.json").write_text(json.dumps({"quantization": said}))
+    return read_model(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("asked", "dtype", "by"),
+    [
+        ({}, "fp8", "checkpoint"),
+        ({"cache_dtype": "checkpoint+edges:1"}, "fp8+edges:1", "checkpoint"),
+        ({"cache_dtype": "bf16"}, "bf16", "given"),
+        ({"cache_dtype": "fp8"}, "fp8", "given"),
+    ],
+)
+def test_a_checkpoints_own_cache_is_the_default_and_said(tmp_path, asked, dtype, by):
+    made = plan(calibrated(tmp_path), **asked)
+    assert (made.dtype.name, made.cache_dtype_from) == (dtype, by)
+    assert plan_json(made)["cache_dtype_from"] == by
+    title = next(section.title for section in sections(made) if section.title.startswith("KV cache"))
+    assert title == f"KV cache ({dtype}{', as the checkpoint was calibrated for' if by == 'checkpoint' else ''})"
+
+
+def test_without_a_word_of_the_checkpoint_the_cache_is_bf16():
+    made = plan(LLAMA_8B)
+    assert (made.dtype.name, made.cache_dtype_from) == ("bf16", "default")

@@ -9,7 +9,7 @@ from windowtax.plan.measured import Compared, compared
 
 ROWS = compared()
 PAGE = Path(__file__).parents[2] / "docs" / "accuracy.md"
-LARGEST_AT_LOAD = {"TTFT": 0.35, "TPOT": 0.2, "tokens/s": 0.23, "input tokens/s": 0.28}
+LARGEST_AT_LOAD = {"TTFT": 0.35, "TPOT": 0.21, "tokens/s": 0.23, "input tokens/s": 0.28}
 """Seen, rounded up: what the page shows for more than five users."""
 
 
@@ -19,7 +19,7 @@ def name(row: Compared) -> str:
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.tolerance is not None], ids=name)
 def test_few_users_are_within_the_promise_or_marked(row):
-    assert (abs(row.error) > row.tolerance) == bool(row.outlier), f"{row.error:+.1%}"
+    assert (abs(row.error_of_time) > row.tolerance) == bool(row.outlier), f"{row.error:+.1%}"
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.tolerance is None], ids=name)

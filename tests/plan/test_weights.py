@@ -1,5 +1,7 @@
 """Weight bytes against published checkpoints."""
 
+from fractions import Fraction
+
 import pytest
 
 from tests.plan.specs import LLAMA_8B, LLAMA_70B, MIXTRAL, SMOLLM_135M
@@ -8,6 +10,7 @@ from windowtax.base.units import GB
 from windowtax.catalog.read import read_model
 from windowtax.plan.schemes import CHECKPOINT, SCHEMES, weight_scheme
 from windowtax.plan.weights import WeightBytes
+from windowtax.spec.weights import Weight
 
 
 def resident(spec, scheme, ranks=1):
@@ -37,6 +40,39 @@ def test_every_gguf_scheme_counts_blocks_as_ggml_does():
         if scheme is None or scheme.group is None:
             continue
         assert scheme.group * scheme.bits + scheme.scale_bits == size * 8 and scheme.group == numbers, block_type.name
+
+
+@pytest.mark.parametrize(
+    ("shape", "plain", "nested"),
+    [
+        ((96, 192), 9216 + 1152 + 64, 9216 + 288 + 64 + 8 + 1024 + 4),
+        ((128, 8192), 524_288 + 65_536 + 64, 524_288 + 16_384 + 64 + 256 + 1024 + 4),
+        ((48, 100), 2400 + 300 + 64, 2400 + 75 + 64 + 4 + 1024 + 4),
+    ],
+)
+def test_nf4_takes_what_bitsandbytes_allocates(shape, plain, nested):
+    """Sizes of the tensors that quantize_4bit of bitsandbytes 0.50.2 gave on a CPU: codes, scales, tables, the mean of
+    the scales; blocks of 64 run on over the ends of rows."""
+    weight = Weight("mlp.up", shape)
+    assert SCHEMES["nf4"].bytes_of(weight) == plain and SCHEMES["nf4_double"].bytes_of(weight) == nested
+
+
+def test_nf4_and_mxfp8_of_a_whole_model():
+    """QLoRA (arXiv 2305.14314): 4.5 bits a number, 4.127 when the scales are quantised too. MX: 8.25."""
+    matrices = [weight for layer in LLAMA_8B.layers for weight in layer.weights(4096) if weight.is_matrix]
+    numbers = sum(weight.count for weight in matrices)
+    for name, bits, tables in (
+        ("nf4", 4.5, 64),
+        ("nf4_double", 4 + 8 / 64 + 32 / 64 / 256, 64 + 1024 + 4),
+        ("mxfp8", 8.25, 0),
+    ):
+        others = 2 * (LLAMA_8B.total_parameters - numbers)
+        assert resident(LLAMA_8B, name) == numbers * bits / 8 + len(matrices) * tables + others
+
+
+def test_experts_in_nf4_have_a_table_each():
+    one, eight = (SCHEMES["nf4"].bytes_of(Weight("mlp.experts.up", (n, 128, 64), Fraction(1, n))) for n in (2, 8))
+    assert eight == 4 * one
 
 
 @pytest.mark.parametrize("ranks", [2, 4, 8])

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers.models.step3p7.configuration_step3p7 import Step3p7TextConfig
+from transformers.models.step3p7.modeling_step3p7 import Step3p7TextModel
 
 from windowtax.catalog.read import catalog_entry, model_names, read_model
 from windowtax.spec.mlp import ExpertsMlp, ParallelMlp
@@ -94,6 +96,25 @@ def test_active_leaves_out_the_experts_not_chosen_and_the_rows_not_looked_up(nam
     idle = sum(routed * (count - chosen) // count for count, chosen in shares)
     idle += tables - tables // spec.vocab_size if spec.family != "gemma3n" else tables - tables // 262_144
     assert spec.active_parameters == spec.total_parameters - idle
+
+
+def test_step_is_counted_by_its_decoder_in_transformers() -> None:
+    """Its configuration class does not read the published file, so the sizes are handed to it one by one."""
+    data: dict[str, Any] = json.loads(catalog_entry("step-3.7-flash").path.read_text())
+    same = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size",
+            "intermediate_size", "sliding_window", "layer_types", "num_experts_per_tok", "moe_intermediate_size",
+            "share_expert_dim")  # fmt: skip
+    dense = data["first_k_dense_replace"]
+    config = Step3p7TextConfig(
+        **{key: data[key] for key in same},
+        n_routed_experts=data["num_experts"],
+        mlp_layer_types=["dense"] * dense + ["sparse"] * (data["num_hidden_layers"] - dense),
+    )
+    with torch.device("meta"):
+        decoder = Step3p7TextModel(config)
+    counted = sum(tensor.numel() for tensor in decoder.parameters()) + data["vocab_size"] * data["hidden_size"]
+    biases = sum(tensor.numel() for name, tensor in decoder.named_buffers() if "bias" in name)
+    assert read_model("step-3.7-flash").total_parameters == counted + biases
 
 
 ACTIVE = {

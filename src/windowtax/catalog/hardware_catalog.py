@@ -15,7 +15,7 @@ from windowtax.base.sourced import Basis, Sourced
 from windowtax.base.strict import StrictConfig
 from windowtax.base.units import GB, GIB, TB, TFLOPS
 from windowtax.catalog.machine import THIS_MACHINE, load_machine
-from windowtax.spec.dtypes import ELEMENT_TYPES
+from windowtax.spec.dtypes import CACHE_DTYPES, ELEMENT_TYPES
 from windowtax.spec.hardware import Hardware
 
 FOLDER = Path(__file__).parent / "hardware"
@@ -102,13 +102,22 @@ def read_hardware(path: Path) -> Hardware:
             )
             for name in peaks
         },
+        widened_experts=figures.take(efficiency, "widened_experts", "fraction")
+        if "widened_experts" in efficiency
+        else None,
         layer_overhead_s=figures.take(efficiency, "layer_overhead", "s"),
         expert_overhead_s=figures.take(efficiency, "expert_overhead", "s"),
         accelerators_per_node=figures.take(node, "accelerators", "accelerators"),
         link_bytes_per_s=figures.take(node, "link", "B/s") if "link" in node else None,
         all_reduce_s=figures.take(node, "all_reduce", "s") if "link" in node else None,
+        all_reduce_hop_s=figures.take(node, "all_reduce_hop", "s") if "all_reduce_hop" in node else None,
         network_bytes_per_s=figures.take(node, "network", "B/s") if "network" in node else None,
         usd_per_hour=figures.take(price, "hour", "USD/h") if "hour" in price else None,
+        cache_efficiency_by_dtype={
+            name: figures.take(efficiency, f"cache_{name}", "fraction")
+            for name in CACHE_DTYPES
+            if f"cache_{name}" in efficiency
+        },
     )
     for part in (config, memory, efficiency, node, compute, price):
         part.finish()

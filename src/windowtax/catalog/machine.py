@@ -6,7 +6,6 @@ too; else they are 1, and a time computed from them is a floor for this machine.
 
 import json
 from dataclasses import asdict, dataclass, field
-from math import log
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,8 +33,9 @@ class EngineRates:
     """What our own engine reaches with the kernels of `level`.
 
     weight_bytes_per_s: one token's products, by the bits of the weights ("bf16", "int4"). cache_bytes_per_s: decode
-    attention by cache dtype. product_flops_per_s, attention_flops_per_s: where many tokens are computed at once.
-    layer_overhead_s, step_overhead_s: per layer and step, and once per step, whatever its size.
+    attention by cache dtype. Both where main memory gives the bytes. product_flops_per_s, attention_flops_per_s: where
+    many tokens are computed at once. layer_overhead_s, step_overhead_s: per layer and step, and once per step, whatever
+    its size.
     """
 
     level: str
@@ -67,12 +67,10 @@ class MachineRecord:
     peaks_by_level: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
     engine: EngineRates | None = None
 
-    def read_rate(self, working_set_bytes: float) -> float:
-        """B/s at which all threads read so many bytes again and again: of the nearest size measured, by ratio."""
-        sizes = {size: rate for size, threads, rate in self.read_curve if threads == self.threads}
-        if not sizes:
-            return self.read_bytes_per_s
-        return sizes[min(sizes, key=lambda size: abs(log(size / max(working_set_bytes, 1))))]
+    @property
+    def curve(self) -> tuple[tuple[float, float], ...]:
+        """(bytes of the working set, B/s) with all threads, by rising bytes."""
+        return tuple(sorted((size, rate) for size, threads, rate in self.read_curve if threads == self.threads))
 
 
 def save_machine(record: MachineRecord, folder: Path | None = None) -> Path:
@@ -172,6 +170,7 @@ def machine_hardware(record: MachineRecord) -> Hardware:
         cache_efficiency_by_dtype={
             name: reached.reading(rate) for name, rate in (engine.cache_bytes_per_s if engine else {}).items()
         },
+        read_curve=record.curve,
     )
 
 

@@ -14,11 +14,12 @@ from windowtax.base.strict import StrictConfig
 from windowtax.catalog.typed import optional_dict
 
 _PLAIN = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
-_BY_METHOD = {"fp8": "fp8", "fbgemm_fp8": "fp8", "mxfp4": "mxfp4", "eetq": "int8"}
+_BY_METHOD = {"fp8": "fp8", "fbgemm_fp8": "fp8", "mxfp4": "mxfp4", "mxfp8": "mxfp8", "eetq": "int8"}
 _BY_ALGORITHM = {
     "FP8": "fp8",
     "FP8_PB_WO": "fp8",
     "FP8_PER_CHANNEL_PER_TOKEN": "fp8",
+    "MXFP8": "mxfp8",
     "NVFP4": "nvfp4",
     "NVFP4_AWQ": "nvfp4",
     "W4A16_NVFP4": "nvfp4",
@@ -29,7 +30,9 @@ _BY_ALGORITHM = {
 """ModelOpt's words (modelopt/torch/export/quant_utils.py)."""
 _MIXED_ALGORITHM = "MIXED_PRECISION"
 _INTEGER_METHODS = ("awq", "gptq", "auto-round", "intel/auto-round")
-_TOLD = ("quant_method", "quant_algo", "bits", "format")
+_TOLD = ("quant_method", "quant_algo", "moe_quant_algo", "bits", "format")
+_MX_BLOCK = [1, 32]
+"""weight_block_size of MXFP8, which calls itself fp8 here and there: 32 numbers of a row share an exponent."""
 _MIXED: dict[frozenset[str | None], str] = {frozenset({"fp8", "nvfp4"}): "nvfp4_fp8"}
 """Feed-forward parts in NVFP4, attention in fp8 (ModelOpt's MIXED_PRECISION)."""
 _BY_BITS = {("int", 4): "int4", ("int", 8): "int8", ("float", 8): "fp8"}
@@ -65,6 +68,10 @@ def _quantised(settings: dict[str, Any]) -> str | None:
     if algorithm == _MIXED_ALGORITHM and (layers := _algorithms(settings)):
         others = ["fp8"] if method == "fp8" else []
         return _mixed({*others, *(_BY_ALGORITHM.get(str(name)) for name in layers)})
+    if "moe_quant_algo" in settings:
+        return _mixed({_BY_METHOD.get(str(method)), _BY_ALGORITHM.get(settings["moe_quant_algo"])})
+    if method == "fp8" and settings.get("weight_block_size") == _MX_BLOCK:
+        return "mxfp8"
     if method in _BY_METHOD:
         return _BY_METHOD[method]
     if method in _INTEGER_METHODS:
@@ -87,14 +94,17 @@ def _algorithms(settings: Mapping[str, Any]) -> set[str | None]:
 
 
 def _bitsandbytes(settings: Mapping[str, Any]) -> str | None:
-    """LLM.int8 keeps one scale per row. Of the 4-bit types only the doubly quantised one has as many bits as int4:
-    4 + 8 / 64 + 32 / 16384 = 4.127 (QLoRA, arXiv 2305.14314, section 3)."""
+    """LLM.int8 keeps one scale per row. Both 4-bit types, nf4 and fp4, have as many bits."""
     if settings.get("load_in_8bit"):
         return "int8"
-    return "int4" if settings.get("load_in_4bit") and settings.get("bnb_4bit_use_double_quant") else None
+    if not settings.get("load_in_4bit"):
+        return None
+    return "nf4_double" if settings.get("bnb_4bit_use_double_quant") else "nf4"
 
 
 def _of_group(weights: dict[str, Any]) -> str | None:
     if weights.get("type") == "float" and weights.get("num_bits") == 4 and weights.get("group_size") == 16:
         return "nvfp4"
+    if weights.get("type") == "float" and weights.get("num_bits") == 8 and weights.get("group_size") == 32:
+        return "mxfp8"
     return _BY_BITS.get((weights.get("type", ""), weights.get("num_bits", 0)))

@@ -55,7 +55,7 @@ def floor(
         record = _record(kept)
         for tokens in contexts:
             hardware = machine_hardware(record)
-            found.append((tokens, predict(files, backend, hardware, cache_dtype, tokens, batch, record)))
+            found.append((tokens, predict(files, backend, hardware, cache_dtype, tokens, batch)))
     if as_json:
         cells = [{"context_tokens": tokens, **asdict(one)} for tokens, one in found]
         typer.echo(json.dumps(asdict(record) | {"floors": cells}, indent=2))

@@ -16,9 +16,8 @@ from windowtax.cli.columns import columns
 from windowtax.cli.console import console
 from windowtax.plan.classify import Classified, base_state, classified_json, classify, classify_all
 from windowtax.plan.fit import DEFAULT_CHUNK_TOKENS, Sizing
-from windowtax.plan.schemes import CHECKPOINT, weight_scheme
+from windowtax.plan.schemes import CHECKPOINT, chosen_cache_dtype, weight_scheme
 from windowtax.plan.techniques.base import PATHS, State
-from windowtax.spec.dtypes import cache_dtype as find_cache_dtype
 from windowtax.spec.workload import DEFAULT_OUTPUT_TOKENS, Workload
 
 
@@ -33,7 +32,7 @@ def classify_technique(
     output_tokens: Annotated[int, typer.Option(help="Generated tokens of each call.")] = DEFAULT_OUTPUT_TOKENS,
     hardware: Annotated[str, typer.Option(help="A device of the catalog, or this-machine.")] = "h100-sxm",
     gpus: Annotated[int | None, typer.Option(help="Accelerators. Default: the fewest that hold one window.")] = None,
-    cache_dtype: Annotated[str, typer.Option(help="Bits of keys and values.")] = "bf16",
+    cache_dtype: Annotated[str, typer.Option(help="Bits of keys and values.")] = CHECKPOINT,
     weights: Annotated[str, typer.Option(help="Bits of the weights.")] = CHECKPOINT,
     chunk: Annotated[int, typer.Option(help="Most tokens of a prompt that one step computes.")] = DEFAULT_CHUNK_TOKENS,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -49,7 +48,7 @@ def classify_technique(
         hardware=find_hardware(hardware),
         workload=Workload(context_tokens=parse_tokens(context), output_tokens=output_tokens, users=batch),
         scheme=weight_scheme(weights, spec),
-        dtype=find_cache_dtype(cache_dtype),
+        dtype=chosen_cache_dtype(cache_dtype, spec),
         chunk_tokens=chunk,
     )
     state = base_state(sizing, gpus)

@@ -15,9 +15,9 @@ from windowtax.cli.console import console
 from windowtax.cli.plan_words import AsCsv, AsJson, Model, Models, Question, SweepQuestion, asks
 from windowtax.plan.contract import plan_json, plan_row
 from windowtax.plan.plan import Plan, make_plan
+from windowtax.plan.schemes import chosen_cache_dtype
 from windowtax.plan.sweep import at_context, parse_contexts
 from windowtax.plan.sweep import sweep as make_sweep
-from windowtax.spec.dtypes import cache_dtype as find_cache_dtype
 from windowtax.spec.model import ModelSpec
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _print_readings(spec: ModelSpec, log: str | None, question: Question, as_jso
     """Cache bytes beside a log; without one, in every engine."""
     from windowtax.cli.reconcile import run_engines, run_reconcile
 
-    dtype, gpus = find_cache_dtype(question.cache_dtype), question.gpus
+    dtype, gpus = chosen_cache_dtype(question.cache_dtype, spec), question.gpus
     if log is None:
         run_engines(console(), spec, dtype, gpus or 1, parse_tokens(question.context), as_json=as_json)
     else:

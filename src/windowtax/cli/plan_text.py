@@ -110,10 +110,12 @@ def _api_steps(api: "ApiSide | None") -> tuple[Step, ...]:
 def print_comparison(console: Console, plans: Sequence[Plan]) -> None:
     """Plans side by side, one column each; all figures derived from the configs and the named hardware."""
     first = plans[0]
+    caches = {plan.dtype.name for plan in plans}
+    kept = f"cache {first.dtype.name}" if len(caches) == 1 else "cache as each checkpoint says"
     console.print(
         Text(
             f"{format_tokens(first.workload.context_tokens)} tokens of context, {first.workload.users:,} "
-            f"user{'s' if first.workload.users > 1 else ''}, {first.hardware.title}, cache {first.dtype.name}",
+            f"user{'s' if first.workload.users > 1 else ''}, {first.hardware.title}, {kept}",
             style="bold",
         )
     )
@@ -141,7 +143,7 @@ def _comparison_column(plan: Plan) -> dict[str, str]:
         "active per token": f"{plan.spec.active_parameters / 1e9:,.2f} B",
         "window claimed": f"{plan.spec.max_context_tokens:,}",
         "weights": f"{format_bytes(plan.weights.resident)} {plan.scheme.name}",
-        "cache per further token": f"{layout.growth_bytes_per_token:,} B",
+        "cache per further token": f"{layout.growth_bytes_per_token:,} B {plan.dtype.name}",
         "cache of windows": format_bytes(layout.window_bytes) if layout.window_bytes else "-",
         "cache of one user": format_bytes(total),
         "the same, bytes": f"{total:,}",

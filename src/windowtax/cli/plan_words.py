@@ -33,7 +33,7 @@ Cached = Annotated[str, typer.Option(help="Tokens of each prompt that a prefix c
 HardwareName = Annotated[str, typer.Option("--hardware", help="A device of the catalog, or this-machine.")]
 Gpus = Annotated[int | None, typer.Option(help="Exactly so many accelerators. Default: the fewest that hold it.")]
 CacheDtypeName = Annotated[
-    str, typer.Option(help=f"Bits of keys and values: {', '.join(CACHE_DTYPES)}; k8v4; +edges:2.")
+    str, typer.Option(help=f"Bits of keys and values: {', '.join([CHECKPOINT, *CACHE_DTYPES])}; k8v4; +edges:2.")
 ]
 Weights = Annotated[str, typer.Option(help=f"Bits of the weights: {', '.join([CHECKPOINT, *SCHEMES])}.")]
 Rope = Annotated[str | None, typer.Option(help="A RoPE scaling laid over the model, such as yarn:4.")]
@@ -52,7 +52,12 @@ SloTtft = Annotated[
     str | None,
     typer.Option(help="Promise a mean time to the first token, such as 2s, or for a share, p90:2s: how many GPUs?"),
 ]
-SloTpot = Annotated[str | None, typer.Option(help="Promise a mean time between tokens, such as 50ms: how many GPUs?")]
+SloTpot = Annotated[
+    str | None,
+    typer.Option(
+        help="Promise a mean time per further token, such as 50ms, or for a share of answers, p90:50ms: how many GPUs?"
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON (docs/reference/plan-json.md).")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 
@@ -67,7 +72,7 @@ class Question:
     cached_tokens: Cached = "0"
     hardware: HardwareName = "h100-sxm"
     gpus: Gpus = None
-    cache_dtype: CacheDtypeName = "bf16"
+    cache_dtype: CacheDtypeName = CHECKPOINT
     weights: Weights = CHECKPOINT
     rope: Rope = None
     attention: Attention = None

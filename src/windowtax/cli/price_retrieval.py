@@ -66,7 +66,7 @@ def retrieval(
     hardware: HardwareName = "h100-sxm",
     gpus: Gpus = None,
     usd_per_hour: UsdPerHour = None,
-    cache_dtype: Annotated[str, typer.Option(help="Bits of own keys and values.")] = "bf16",
+    cache_dtype: Annotated[str, typer.Option(help="Bits of own keys and values.")] = "checkpoint",
     utilisation: Utilisation = 0.5,
     at: At = None,
     as_json: AsJson = False,

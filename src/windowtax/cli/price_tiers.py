@@ -42,7 +42,7 @@ def tiers(
     usd_per_gb_hour: Annotated[
         list[str] | None, typer.Option(help="Your own rent of a tier, ssd=0.00005; once per tier.")
     ] = None,
-    cache_dtype: Annotated[str, typer.Option(help="Bits of keys and values.")] = "bf16",
+    cache_dtype: Annotated[str, typer.Option(help="Bits of keys and values.")] = "checkpoint",
     weights: Annotated[str, typer.Option(help="Bits of the weights.")] = "checkpoint",
     price_list: ListOption = None,
     at: At = None,
@@ -60,7 +60,7 @@ def tiers(
         why = "; ".join(made.warnings) or f"No price is known for {device.title}."
         raise BadInput(why, "Give --usd-per-hour or --gpus.")
     recompute = Recompute(seconds=made.times.ttft.overlap_s, usd_per_hour=made.costs.usd_per_hour)
-    ways = _repriced(tiers_of(device), usd_per_gb_hour or [])
+    ways = _repriced(tiers_of(made.hardware), usd_per_gb_hour or [])
     accelerators = made.fit.deployment.accelerators
     rows = [kept(made.layout, tokens, tier, recompute, accelerators) for tier in ways]
     published = [] if price_list is None else published_tiers(sheet_of(price_list, at), ways, tokens)
@@ -71,7 +71,9 @@ def tiers(
         return
     out = console()
     size = made.layout.bytes_for(tokens)
-    text.heading(out, f"{made.spec.name}, {tokens:,} tokens, {size:,} B ({format_bytes(size)}) of {cache_dtype} cache")
+    text.heading(
+        out, f"{made.spec.name}, {tokens:,} tokens, {size:,} B ({format_bytes(size)}) of {made.dtype.name} cache"
+    )
     machines = f"{accelerators} x {device.title} at ${recompute.usd_per_hour:,.2f}/h"
     again = (
         f"computing it again: {format_seconds(recompute.seconds)} on {machines} = {text.usd(recompute.usd)} (derived)"

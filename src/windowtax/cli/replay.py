@@ -62,7 +62,7 @@ def replay(
     eviction: Annotated[str, typer.Option(help="Which kept blocks go first: lru, lfu or fifo.")] = "lru",
     step_tokens: Annotated[str, typer.Option(help="Most tokens that one step computes.")] = str(DEFAULT_STEP_TOKENS),
     max_sequences: Annotated[int, typer.Option(help="Most sequences that run at once.")] = DEFAULT_MAX_SEQUENCES,
-    cache_dtype: CacheDtypeName = "bf16",
+    cache_dtype: CacheDtypeName = CHECKPOINT,
     weights: Weights = CHECKPOINT,
     usd_per_hour: Price = None,
     format_name: Format = AUTO,

@@ -81,6 +81,10 @@ def print_backtest(console: Console, found: Backtest, trials: Sequence[LatencyTr
     ])  # fmt: skip
     _heading(console, "Latency instead of price: published ITL slopes")
     console.print(columns(console, latency_table(trials)))
+    _block(console, "", [
+        "found: at the share that this chip reaches on a cache, which was fitted to these slopes, so errors say how "
+        "well one constant serves them all. The interval comes from a prior that does not know them.",
+    ])  # fmt: skip
 
 
 def print_latency(console: Console, found: LatencyXRay) -> None:

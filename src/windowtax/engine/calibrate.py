@@ -26,6 +26,7 @@ from windowtax.ops.packed import GROUP, Codes, Rows
 from windowtax.spec.attention.full import FullAttention
 from windowtax.spec.cache import CacheLayout
 from windowtax.spec.dtypes import cache_dtype
+from windowtax.spec.hardware import read_rate
 from windowtax.spec.mlp import GatedMlp
 from windowtax.spec.model import LayerSpec, ModelSpec
 from windowtax.spec.rope.base import Rope
@@ -43,26 +44,46 @@ _DECODES, _PREFILLS = 15, 5
 _FEW_LAYERS, _MANY_LAYERS = 2, 18
 
 
-def calibrate(native: NativeState, num_threads: int) -> EngineRates:
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """How fast `num_threads` threads read here, B/s: from main memory, and by working set (bytes, B/s; rising)."""
+
+    from_memory: float
+    curve: tuple[tuple[float, float], ...]
+    num_threads: int
+
+    def beyond_s(self, seconds: float, num_bytes: float, working_set_bytes: float) -> float:
+        """What a byte took beyond reading it, s."""
+        return max(0.0, seconds / num_bytes - 1 / read_rate(self.curve, working_set_bytes))
+
+    def in_memory(self, beyond_s: float) -> float:
+        """B/s of a kernel that takes so much more per byte, where main memory gives the bytes."""
+        return 1 / (1 / self.from_memory + beyond_s)
+
+
+def calibrate(native: NativeState, reads: Reads) -> EngineRates:
     """Some ten seconds. Needs the native kernels."""
-    few, many = (_Bench(_tiny(layers), "stored", native, num_threads) for layers in (_FEW_LAYERS, _MANY_LAYERS))
+    threads = reads.num_threads
+    few, many = (_Bench(_tiny(layers), "stored", native, threads) for layers in (_FEW_LAYERS, _MANY_LAYERS))
     overhead_s = max(0.0, many.decode_s("bf16", 1) - few.decode_s("bf16", 1)) / (_MANY_LAYERS - _FEW_LAYERS)
-    stored = _Bench(_small(), "stored", native, num_threads)
-    full = _Bench(_small(), "full", native, num_threads)
+    stored, full = (_Bench(_small(), weights, native, threads) for weights in ("stored", "full"))
     constant_s = overhead_s * len(full.spec.layers)
-    empty_s = {bench.weights: bench.decode_s("bf16", 1) for bench in (stored, full)}
+    beyond_s = {bench.weights: bench.weight_beyond_s(reads, constant_s) for bench in (stored, full)}
     product, attention = stored.prefill_rates(constant_s)
     return EngineRates(
         level=native.level,
         weight_bytes_per_s={
-            "bf16": full.decoder.step_weight_bytes / max(empty_s["full"] - constant_s, 1e-6),
-            "int4": stored.decoder.step_weight_bytes / max(empty_s["stored"] - constant_s, 1e-6),
+            "bf16": reads.in_memory(beyond_s["full"]),
+            "int4": reads.in_memory(beyond_s["stored"]),
         },
-        cache_bytes_per_s={name: stored.cache_rate(name) for name in CACHE_DTYPES},
+        cache_bytes_per_s={
+            name: reads.in_memory(stored.cache_beyond_s(name, reads, constant_s, beyond_s["stored"]))
+            for name in CACHE_DTYPES
+        },
         product_flops_per_s=product,
         attention_flops_per_s=attention,
         layer_overhead_s=overhead_s,
-        step_overhead_s=max(0.0, few.engine_step_s() - few.decode_s("bf16", 2)),
+        step_overhead_s=max(0.0, stored.engine_step_s() - stored.decode_s("bf16", _DECODES)),
     )
 
 
@@ -115,11 +136,17 @@ class _Bench:
         engine.step()
         return _quartile_s(engine.step, _DECODES)
 
-    def cache_rate(self, cache: str) -> float:
-        """B/s at which decode attention reads a cache of that dtype."""
-        layout = self._layout(cache)
-        read = layout.read_bytes(_LONG_TOKENS) - layout.read_bytes(1)
-        return read / max(self.decode_s(cache, _LONG_TOKENS) - self.decode_s(cache, 1), 1e-6)
+    def weight_beyond_s(self, reads: Reads, constant_s: float) -> float:
+        """What a byte of the weights takes in a decode step beyond reading it, s."""
+        size = self.decoder.step_weight_bytes
+        return reads.beyond_s(self.decode_s("bf16", 1) - constant_s, size, size)
+
+    def cache_beyond_s(self, cache: str, reads: Reads, constant_s: float, weight_beyond_s: float) -> float:
+        """The same of the cache in that dtype."""
+        weights, kept = self.decoder.step_weight_bytes, self._layout(cache).read_bytes(_LONG_TOKENS)
+        weights_s = weights * (1 / read_rate(reads.curve, weights + kept) + weight_beyond_s)
+        spent_s = self.decode_s(cache, _LONG_TOKENS) - constant_s - weights_s
+        return reads.beyond_s(spent_s, kept, weights + kept)
 
     def prefill_rates(self, constant_s: float) -> tuple[float, float]:
         """FLOP/s of products, and of attention's scores, where many tokens are computed at once."""

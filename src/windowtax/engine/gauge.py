@@ -11,13 +11,17 @@ import psutil
 import torch
 
 from windowtax.catalog.machine import MachineRecord, load_machine, save_machine
-from windowtax.engine.calibrate import calibrate
+from windowtax.engine.calibrate import Reads, calibrate
 from windowtax.ops.native import native_state
 from windowtax.spec.hardware import Hardware
 
 _READ_BYTES = 1 << 30
 """Larger than any cache the machine is likely to have a fair share of."""
-_WORKING_SETS = tuple(1 << power for power in (14, 18, 20, 22, 24, 26, 27, 28, 29, 30))
+_WORKING_SETS = (
+    *(1 << power for power in (14, 18, 20, 22, 24, 26)),
+    *(count << 25 for count in (3, 4, 6, 8, 12, 16, 32)),
+)
+"""Closer together where a model's step lies and shared caches end."""
 _ELEMENTS = ("fp32", "bf16", "int8")
 _SAMPLE_S = 0.15
 _MATRIX_SIZE = 2048
@@ -49,17 +53,21 @@ def measure() -> MachineRecord:
     state, threads = native_state(), torch.get_num_threads()
     gauge = None if state.module is None else state.module.gauge
     levels = {} if gauge is None else _peaks_by_level(gauge, threads)
+    read = _torch_read() if gauge is None else gauge.read(_READ_BYTES, threads, 1.0)
+    curve = () if gauge is None else tuple(_read_curve(gauge, threads))
     return MachineRecord(
         cpu=_cpu_name(),
         threads=threads,
         memory_bytes=psutil.virtual_memory().total,
-        read_bytes_per_s=_torch_read() if gauge is None else gauge.read(_READ_BYTES, threads, 1.0),
+        read_bytes_per_s=read,
         peak_flops_per_s=_best_peaks(levels) or {name: _torch_flops(name) for name in ("bf16", "fp32")},
         measured_on=datetime.date.today().isoformat(),
         method=TORCH_METHOD if gauge is None else NATIVE_METHOD,
-        read_curve=() if gauge is None else tuple(_read_curve(gauge, threads)),
+        read_curve=curve,
         peaks_by_level=levels,
-        engine=None if state.module is None else calibrate(state, threads),
+        engine=None
+        if state.module is None
+        else calibrate(state, Reads(read, _of_all_threads(curve, threads), threads)),
     )
 
 
@@ -88,6 +96,10 @@ def _best_peaks(levels: dict[str, dict[str, float]]) -> dict[str, float]:
 def _read_curve(gauge: ModuleType, threads: int) -> list[tuple[int, int, float]]:
     counts = sorted({1, threads})
     return [(size, count, gauge.read(size, count, _SAMPLE_S)) for count in counts for size in _WORKING_SETS]
+
+
+def _of_all_threads(curve: tuple[tuple[int, int, float], ...], threads: int) -> tuple[tuple[float, float], ...]:
+    return tuple((size, rate) for size, count, rate in curve if count == threads)
 
 
 def _torch_read() -> float:

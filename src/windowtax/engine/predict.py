@@ -1,10 +1,8 @@
 """How long our own engine will take on this machine, and how long it must at least: from the files, before a weight is
 read. The planner's formulas, with the bytes of the weights as they will be packed."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from windowtax.base.sourced import Basis, Sourced
-from windowtax.catalog.machine import MachineRecord
 from windowtax.engine.backend import Backend
 from windowtax.engine.load import ModelFiles
 from windowtax.plan.roofline import Floor, Rank, decode_floor, prefill_floor
@@ -32,17 +30,12 @@ def predict(
     cache_dtype_name: str,
     context_tokens: int,
     batch: int = 1,
-    record: MachineRecord | None = None,
 ) -> Prediction:
-    """hardware: this machine, with what the engine reaches on it. record: for floors at the rate at which a working set
-    as large as a step's is read, which a cache may hold; at main memory's rate where None.
-    """
+    """hardware: this machine, with what the engine reaches on it."""
     spec, layout = files.spec, files.spec.layout(cache_dtype(cache_dtype_name))
     weight_bytes = files.step_weight_bytes(backend)
     scheme = _scheme(files, backend)
     floor_hardware = hardware.as_floor()
-    if record is not None:
-        floor_hardware = _reading(floor_hardware, record, weight_bytes + batch * layout.read_bytes(context_tokens))
     rank = Rank(
         spec=spec,
         hardware=hardware.for_cache(cache_dtype_name),
@@ -69,8 +62,3 @@ def _scheme(files: ModelFiles, backend: Backend) -> WeightScheme:
     bits = files.weight_bytes(backend) * 8 / files.spec.total_parameters
     name = files.dtype if bits > 12 else "q8_0" if bits > 7 else "q4_1"
     return weight_scheme(name, files.spec)
-
-
-def _reading(hardware: Hardware, record: MachineRecord, working_set_bytes: float) -> Hardware:
-    rate = record.read_rate(working_set_bytes)
-    return replace(hardware, read_bytes_per_s=Sourced(rate, "B/s", Basis.MEASURED, record.method, record.measured_on))

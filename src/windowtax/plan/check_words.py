@@ -105,6 +105,10 @@ def _quantity(rest: str, text: str) -> tuple[Quantity, str]:
         if not dollar and not unit:
             continue
         plain = number.replace(",", "").replace("_", "")
+        if not float(plain):
+            raise BadInput(
+                f"{match.group(0).strip()} is nothing that a formula could reproduce.", "Give an amount above 0."
+            )
         digits = len(plain.partition(".")[2])
         kind = _kind(dollar, unit)
         found = Quantity(
@@ -154,6 +158,8 @@ def _context(rest: str) -> Context | None:
         if not scale and not word:
             continue
         plain = Decimal(number.replace(",", "").replace("_", ""))
+        if not plain:
+            raise BadInput(f"{match.group(0).strip()!r} is no context: it holds nothing.", "Give a length above 0.")
         scales = EXACT_CONTEXTS[scale.lower()] if scale else (1,)
         tokens = tuple(int(plain * one) for one in scales if plain * one >= 1)
         rank = 2 * bool(word) + bool(scale)

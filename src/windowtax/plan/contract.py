@@ -35,6 +35,7 @@ def plan_json(plan: Plan, api: "ApiSide | None" = None) -> dict[str, Any]:
         "cached_tokens": workload.cached_tokens,
         "users": workload.users,
         "cache_dtype": plan.dtype.name,
+        "cache_dtype_from": plan.cache_dtype_from,
         "weights_dtype": plan.scheme.name,
         "parameters": {"total": spec.total_parameters, "active": spec.active_parameters},
         "cache": _cache(plan),
@@ -119,9 +120,11 @@ def _hardware(hardware: Hardware) -> dict[str, Any]:
         "link_efficiency": sourced_json(hardware.link_efficiency),
         "peak_flops_per_s": {name: sourced_json(rate) for name, rate in hardware.peak_flops_per_s.items()},
         "compute_efficiency": {name: sourced_json(share) for name, share in hardware.compute_efficiency.items()},
+        "widened_experts": sourced_json(hardware.widened_experts) if hardware.widened_experts else None,
         "layer_overhead_s": sourced_json(hardware.layer_overhead_s),
         "expert_overhead_s": sourced_json(hardware.expert_overhead_s),
         "all_reduce_s": sourced_json(hardware.all_reduce_s) if hardware.all_reduce_s else None,
+        "all_reduce_hop_s": sourced_json(hardware.all_reduce_hop_s) if hardware.all_reduce_hop_s else None,
         "accelerators_per_node": sourced_json(hardware.accelerators_per_node),
         "link_bytes_per_s": sourced_json(link) if link else None,
         "network_bytes_per_s": sourced_json(network) if network else None,
@@ -230,7 +233,9 @@ def _load(plan: Plan) -> dict[str, Any] | None:
         return None
     return {
         "most_in_flight": load.most_in_flight,
-        "now": _point(point) | {f"ttft_p{percent}_s": point.ttft_within_s(percent) for percent in _SHOWN_PERCENTILES},
+        "now": _point(point)
+        | {f"ttft_p{percent}_s": point.ttft_within_s(percent) for percent in _SHOWN_PERCENTILES}
+        | {f"tpot_p{percent}_s": point.tpot_within_s(percent) for percent in _SHOWN_PERCENTILES},
         "knee": _point(load.knee),
         "full": _point(load.at(load.most_in_flight)),
         "curve": [_point(at) for at in load.curve()],
@@ -254,6 +259,7 @@ def _slo(plan: Plan) -> dict[str, Any]:
         "ttft_s": slo.ttft_s if slo else None,
         "ttft_percent": slo.ttft_percent if slo else None,
         "tpot_s": slo.tpot_s if slo else None,
+        "tpot_percent": slo.tpot_percent if slo else None,
         "kept": None if slo is None else promise is not None,
         "most_users_per_replica": promise.users_per_replica if promise else None,
     }

@@ -19,6 +19,7 @@ def _terms(equation: Equation) -> list[Step]:
     hardware, spec = rank.hardware, rank.spec
     cache = rank.layout.read_bytes(equation.context_tokens) / rank.ring
     attention = spec.attention_flops(equation.context_tokens - 1, 1)
+    widened = f" + {rank.widened_flops:.4g}" if rank.widened_flops else ""
     ranks = f" / {rank.tensor_parallel} ranks" if rank.tensor_parallel > 1 else ""
     return [
         Step(
@@ -33,11 +34,12 @@ def _terms(equation: Equation) -> list[Step]:
         Step(
             "t_comp",
             "B (2 N_active + F_attn(L)) / (eta_C C)",
-            f"{batch:,} x (2 x {equation.active_parameters:,} + {attention:.4g}) FLOP / "
+            f"{batch:,} x (2 x {equation.active_parameters:,}{widened} + {attention:.4g}) FLOP / "
             f"{format_rate(hardware.flops_per_s(rank.scheme.compute), 'FLOP/s')}{ranks}",
             format_seconds(step.compute_s),
             DERIVED,
-            "attention in 16 bits at that rate",
+            "attention in 16 bits at that rate"
+            + ("; the middle number: what could be done while experts' weights are widened" if widened else ""),
         ),
         Step(
             "T of a step",

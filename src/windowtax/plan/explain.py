@@ -154,6 +154,9 @@ def _hardware_steps(plan: Plan) -> list[Step]:
     if any(weight.active < 1 for weight in plan.spec.weights()):
         extra = hardware.expert_overhead_s
         figures.append(("more where a layer has experts", format_seconds(extra.value), extra))
+    share = hardware.widened_experts
+    if share is not None and plan.group.rank.widened_flops:
+        figures.append(("share of eta_C while experts' weights are widened", f"{share.value:g}", share))
     figures += _link_figures(plan)
     if hardware.usd_per_hour is not None:
         figures.append(("price", f"{format_usd(hardware.usd_per_hour.value)}/h", hardware.usd_per_hour))
@@ -170,6 +173,9 @@ def _link_figures(plan: Plan) -> list[tuple[str, str, Sourced]]:
     ]
     if hardware.all_reduce_s is not None and deployment.tensor_parallel > 1:
         figures.append(("latency of an all-reduce", format_seconds(hardware.all_reduce_s.value), hardware.all_reduce_s))
+    hop = hardware.all_reduce_hop_s
+    if hop is not None and deployment.tensor_parallel > 1:
+        figures.append(("each step of a ring's all-reduce", format_seconds(hop.value), hop))
     return figures
 
 

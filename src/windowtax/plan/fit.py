@@ -115,6 +115,11 @@ class Sizing:
     block_size: int = DEFAULT_BLOCK_SIZE
     chunk_tokens: int = DEFAULT_CHUNK_TOKENS
 
+    @property
+    def reading(self) -> Hardware:
+        """The accelerator as it reads a cache of this dtype."""
+        return self.hardware.for_cache(self.dtype.name)
+
     def layout(self, tensor_parallel: int = 1) -> CacheLayout:
         """The cache of one rank."""
         return self.spec.shard(tensor_parallel).layout(self.dtype, self.block_size)

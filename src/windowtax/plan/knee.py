@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from windowtax.base.errors import BadInput
+from windowtax.base.units import format_seconds
 from windowtax.plan.fit import Deployment, Fit, Sizing
 from windowtax.plan.parallel import Group
-from windowtax.plan.waiting import Waiting
+from windowtax.plan.waiting import Between, Waiting
 
 _SECONDS = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|)\s*$")
 _CHUNK_SAMPLES = 8
@@ -24,14 +25,15 @@ _MOST_POINTS = 24
 class LoadPoint:
     """One replica under `users` users. in_flight: those whose window is in memory; the others wait at the door.
 
-    ttft_s, tpot_s: means, waiting included. output_tokens_per_s: of the replica. Of ttft_s, while all windows fit:
-    queue_s, until a prompt is read among those of `asking` users, each of prompt_s; step_s, for the step under way.
+    ttft_s: mean, waiting included. between: the tokens after the first. output_tokens_per_s: of the replica. Of ttft_s,
+    while all windows fit: queue_s, until a prompt is read among those of `asking` users, each of prompt_s; step_s, for
+    the step under way.
     """
 
     users: int
     in_flight: int
     ttft_s: float
-    tpot_s: float
+    between: Between
     requests_per_s: float
     output_tokens_per_s: float
     prompt_s: float
@@ -45,11 +47,17 @@ class LoadPoint:
         return Waiting.of(self.prompt_s, self.asking, self.queue_s)
 
     def ttft_within_s(self, percent: float) -> float | None:
-        """The time in which so many of 100 first tokens come; None where requests wait for memory.
-
-        Tokens after the first need no percentiles: each user's prompt is read about once in each answer of the others.
-        """
+        """The time in which so many of 100 first tokens come; None where requests wait for memory."""
         return None if self.waits else self.waiting.within_s(percent) + self.step_s
+
+    @property
+    def tpot_s(self) -> float:
+        """Mean time per token after the first."""
+        return self.between.tpot_s
+
+    def tpot_within_s(self, percent: float) -> float:
+        """What so many of 100 answers take per token after the first, each on its own average."""
+        return self.between.within_s(percent)
 
     @property
     def waits(self) -> bool:
@@ -95,8 +103,8 @@ class Load:
         held, others = self.group.users_per_stream(in_flight), self.group.users_per_stream(in_flight) - 1
         steps = self.output_tokens - 1
         prompt_s, step_s = self._prompt_s(others), self.group.step_s(self._mean_tokens, held)
-        plain = max(0, steps - others * self._chunks)
-        decode_s = (plain * step_s + others * prompt_s) if steps else 0.0
+        between = Between(steps, step_s, prompt_s, self._chunks, others)
+        decode_s = steps * between.tpot_s
         queue_s, rest_s = self._wait(held, prompt_s, decode_s), step_s / 2 if others else 0.0
         ttft_s = queue_s + rest_s
         rate = in_flight / (ttft_s + decode_s)
@@ -108,7 +116,7 @@ class Load:
             users=users,
             in_flight=in_flight,
             ttft_s=ttft_s,
-            tpot_s=decode_s / steps if steps else step_s,
+            between=between,
             requests_per_s=rate,
             output_tokens_per_s=rate * self.output_tokens,
             prompt_s=prompt_s,
@@ -196,29 +204,45 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True)
 class Slo:
-    """A promise: seconds to the first token, mean seconds between tokens. None: not promised.
+    """A promise: seconds to the first token, seconds per token after it. None: not promised.
 
-    ttft_percent: of how many of 100 first tokens; None: their mean.
+    ttft_percent, tpot_percent: of how many of 100 answers; None: their mean.
     """
 
     ttft_s: float | None = None
     tpot_s: float | None = None
     ttft_percent: float | None = None
+    tpot_percent: float | None = None
 
     def __post_init__(self) -> None:
-        if self.ttft_percent is not None and not 0 < self.ttft_percent < 100:
-            raise BadInput(f"p{self.ttft_percent:g} is no percentile.", "Take one between 0 and 100, such as p90:2s.")
+        for percent in (self.ttft_percent, self.tpot_percent):
+            if percent is not None and not 0 < percent < 100:
+                raise BadInput(f"p{percent:g} is no percentile.", "Take one between 0 and 100, such as p90:2s.")
         if any(value is not None and value <= 0 for value in (self.ttft_s, self.tpot_s)):
             raise BadInput("A promise of no time at all cannot be kept.", "Give seconds above 0, such as 2s or 50ms.")
 
     def kept(self, point: LoadPoint) -> bool:
         """Whether these users get it."""
-        if self.tpot_s is not None and point.tpot_s > self.tpot_s:
+        percent = self.tpot_percent
+        if (
+            self.tpot_s is not None
+            and (point.tpot_s if percent is None else point.tpot_within_s(percent)) > self.tpot_s
+        ):
             return False
         if self.ttft_s is None:
             return True
         seen = point.ttft_s if self.ttft_percent is None else point.ttft_within_s(self.ttft_percent)
         return seen is not None and seen <= self.ttft_s
+
+    @property
+    def words(self) -> str:
+        """What is promised: "TTFT p90 <= 2.00 s and mean TPOT <= 50.00 ms"."""
+        parts = (("TTFT", self.ttft_s, self.ttft_percent), ("TPOT", self.tpot_s, self.tpot_percent))
+        return " and ".join(
+            f"{f'mean {what}' if percent is None else f'{what} p{percent:g}'} <= {format_seconds(limit)}"
+            for what, limit, percent in parts
+            if limit is not None
+        )
 
 
 def parse_seconds(text: str) -> float:
@@ -229,13 +253,13 @@ def parse_seconds(text: str) -> float:
     return float(match.group(1)) * (1e-3 if match.group(2) == "ms" else 1)
 
 
-def parse_ttft(text: str) -> tuple[float, float | None]:
+def parse_promise(text: str) -> tuple[float, float | None]:
     """Seconds, and the percentile that is promised, None for the mean, from "2s" or "p90:2s". Raises BadInput."""
     percentile, colon, time = text.strip().partition(":")
     if not colon:
         return parse_seconds(text), None
     if not re.fullmatch(r"p[0-9]+(\.[0-9]+)?", percentile):
-        raise BadInput(f"{text!r} is no promise.", "Write 2s for a mean, or p90:2s for nine of ten.")
+        raise BadInput(f"{text!r} is no promise.", "Write 2s for a mean, or p90:2s for nine of ten; one promise.")
     return parse_seconds(time), float(percentile[1:])
 
 

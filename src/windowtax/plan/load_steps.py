@@ -48,7 +48,7 @@ def load_steps(plan: Plan) -> list[Step]:
                 f"up to {plan.promise.users_per_replica:,} users per replica",
                 f"{plan.fit.deployment.accelerators:,} accelerators: {seen(plan.promise.point)}",
                 DERIVED,
-                "under steady load; means, or the percentile of TTFT that is promised (plan/waiting.py)",
+                f"under steady load: {plan.promise.slo.words} (plan/waiting.py)",
             )
         )
     return steps

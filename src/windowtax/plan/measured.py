@@ -60,6 +60,11 @@ class Compared:
         """predicted / published - 1."""
         return self.predicted / self.published - 1
 
+    @property
+    def error_of_time(self) -> float:
+        """The same of the time that is promised: a rate of few users is the inverse of their time per token."""
+        return self.published / self.predicted - 1 if self.unit == "tokens/s" else self.error
+
 
 def compared() -> tuple[Compared, ...]:
     """All published figures, in the order of the files."""
@@ -77,13 +82,13 @@ def _read(name: str) -> dict[str, Any]:
 
 
 def _sizing(case: dict[str, Any], device: Hardware, prompt_tokens: int, output_tokens: int) -> Sizing:
-    spec = read_model(case["model"])
+    spec, dtype = read_model(case["model"]), cache_dtype(case.get("cache_dtype", "bf16"))
     return Sizing(
         spec=spec,
         hardware=device,
         workload=Workload(context_tokens=prompt_tokens + output_tokens, output_tokens=output_tokens),
         scheme=weight_scheme(case["weights"], spec),
-        dtype=cache_dtype(case.get("cache_dtype", "bf16")),
+        dtype=dtype,
         block_size=16,
         chunk_tokens=ENGINE_CHUNK_TOKENS,
     )

@@ -77,8 +77,12 @@ def parse_parallel(text: str) -> Parallel:
     sizes: dict[str, int] = {}
     for part in text.split(","):
         name, equals, size = (word.strip() for word in part.partition("="))
-        if name not in _SIZES or not equals or not size.isdecimal() or int(size) < 1 or name in sizes:
+        if name not in _SIZES or not equals or not size.isdecimal() or int(size) < 1:
             raise BadInput(f"{part.strip()!r} is no kind of parallelism and its size.", hint)
+        if name in sizes:
+            raise BadInput(
+                f"{name} is there twice, {name}={sizes[name]} and {name}={int(size)}.", "Give each size once."
+            )
         sizes[name] = int(size)
     return Parallel(**sizes)
 
@@ -105,7 +109,7 @@ class Group:
         routed = tuple((size, 1 - (1 - share) ** groups) for size, share in weights.routed)
         rank = Rank(
             spec=sizing.spec,
-            hardware=sizing.hardware,
+            hardware=sizing.reading,
             scheme=sizing.scheme,
             weights=replace(weights, routed=routed) if groups > 1 else weights,
             layout=sizing.layout(ranks),

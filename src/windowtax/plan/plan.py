@@ -9,11 +9,11 @@ from windowtax.plan.fit import DEFAULT_CHUNK_TOKENS, Deployment, Fit, Sizing, fe
 from windowtax.plan.knee import Load, LoadPoint, Promise, Slo, fewest_for
 from windowtax.plan.parallel import Group, Parallel, fit_parallel
 from windowtax.plan.roofline import Bound, Rank
-from windowtax.plan.schemes import CHECKPOINT, WeightScheme, weight_scheme
+from windowtax.plan.schemes import CHECKPOINT, WeightScheme, cache_dtype_from, chosen_cache_dtype, weight_scheme
 from windowtax.plan.weights import WeightBytes
 from windowtax.price.own import OwnBill, own_bill
 from windowtax.spec.cache import DEFAULT_BLOCK_SIZE, CacheLayout
-from windowtax.spec.dtypes import CacheDtype, cache_dtype
+from windowtax.spec.dtypes import CacheDtype
 from windowtax.spec.hardware import Hardware
 from windowtax.spec.model import ModelSpec
 from windowtax.spec.workload import Workload
@@ -23,11 +23,12 @@ from windowtax.spec.workload import Workload
 class PlanOptions:
     """How the model is held. accelerators: exactly so many; None for the fewest that hold the workload.
 
-    weights: a scheme of plan/weights.py. chunk_tokens: most tokens of one request that a step of prefill computes.
-    parallel: exactly this arrangement. slo: what users are promised; the fewest accelerators that keep it are taken.
+    cache_dtype, weights: names of spec/dtypes.py and plan/schemes.py, "checkpoint" for the model's own. chunk_tokens:
+    most tokens of one request that a step of prefill computes. parallel: exactly this arrangement. slo: what users are
+    promised; the fewest accelerators that keep it are taken.
     """
 
-    cache_dtype: str = "bf16"
+    cache_dtype: str = CHECKPOINT
     weights: str = CHECKPOINT
     accelerators: int | None = None
     block_size: int = DEFAULT_BLOCK_SIZE
@@ -77,11 +78,12 @@ class Plan:
     """Everything a plan says. times is None where the workload does not fit, costs also where no price is known.
 
     layout: the whole model's cache, one rank. choices: one group of each tensor-parallel size, for comparison.
-    equation, load: None where not even one window fits. slo: what was promised; promise: what keeps it, None where
-    nothing does.
+    cache_dtype_from: who chose it: "given", "checkpoint" or "default". equation, load: None where not even one window
+    fits. slo: what was promised; promise: what keeps it, None where nothing does.
     """
 
     sizing: Sizing
+    cache_dtype_from: str
     layout: CacheLayout
     weights: WeightBytes
     fit: Fit
@@ -117,8 +119,8 @@ class Plan:
 
     @property
     def hardware(self) -> Hardware:
-        """One accelerator and its node."""
-        return self.sizing.hardware
+        """One accelerator and its node, as it reads this cache."""
+        return self.sizing.reading
 
     @property
     def workload(self) -> Workload:
@@ -140,10 +142,10 @@ def make_plan(spec: ModelSpec, hardware: Hardware, workload: Workload, options: 
     """Plans. Raises UnknownName for a dtype or scheme there is not, BadInput for what makes no sense together."""
     sizing = Sizing(
         spec=spec,
-        hardware=hardware.for_cache(options.cache_dtype),
+        hardware=hardware,
         workload=workload,
         scheme=weight_scheme(options.weights, spec),
-        dtype=cache_dtype(options.cache_dtype),
+        dtype=chosen_cache_dtype(options.cache_dtype, spec),
         block_size=options.block_size,
         chunk_tokens=options.chunk_tokens,
     )
@@ -153,6 +155,7 @@ def make_plan(spec: ModelSpec, hardware: Hardware, workload: Workload, options: 
     times = _times(sizing, fit, group) if fit.fits else None
     return Plan(
         sizing=sizing,
+        cache_dtype_from=cache_dtype_from(options.cache_dtype, spec),
         layout=sizing.layout(),
         weights=WeightBytes.of(spec, sizing.scheme),
         fit=fit,
@@ -203,11 +206,11 @@ def _broken_promise(sizing: Sizing, fit: Fit, options: PlanOptions, promise: Pro
     load = Load.of(sizing, fit.deployment)
     alone, now = load.at(1), load.at(replica_users(sizing, fit))
     where = "" if options.accelerators or options.parallel else " by any arrangement on a node"
+    together = f", {now.users:,} wait {format_seconds(now.ttft_s)} and {format_seconds(now.tpot_s)}"
     return [
-        f"The promise is not kept{where}: "
+        f"The promise of {options.slo.words} is not kept{where}: "
         f"here one user alone waits {format_seconds(alone.ttft_s)} for the first token and "
-        f"{format_seconds(alone.tpot_s)} between tokens, {now.users:,} wait {format_seconds(now.ttft_s)} and "
-        f"{format_seconds(now.tpot_s)}."
+        f"{format_seconds(alone.tpot_s)} between tokens{together if now.users > 1 else ''} (means)."
     ]
 
 
@@ -220,7 +223,7 @@ def make_rank(sizing: Sizing, tensor_parallel: int) -> Rank:
     """One rank of a group, ready to be timed."""
     return Rank(
         spec=sizing.spec,
-        hardware=sizing.hardware,
+        hardware=sizing.reading,
         scheme=sizing.scheme,
         weights=WeightBytes.of(sizing.spec, sizing.scheme, tensor_parallel),
         layout=sizing.layout(tensor_parallel),

@@ -14,6 +14,7 @@ from windowtax.base.units import (
 from windowtax.plan.knee import LoadPoint
 from windowtax.plan.plan import Plan
 from windowtax.plan.roofline import Bound
+from windowtax.plan.schemes import CHECKPOINT
 
 DERIVED = str(Basis.DERIVED)
 
@@ -115,7 +116,8 @@ def _cache(plan: Plan) -> Section:
     if workload.users > 1:
         everyone = allocated * workload.users
         rows.append(Row(f"{workload.users:,} users", format_bytes(everyone), _exact(everyone), DERIVED))
-    return Section(f"KV cache ({plan.dtype.name})", tuple(rows))
+    why = ", as the checkpoint was calibrated for" if plan.cache_dtype_from == CHECKPOINT else ""
+    return Section(f"KV cache ({plan.dtype.name}{why})", tuple(rows))
 
 
 def _memory(plan: Plan) -> Section:
@@ -203,14 +205,8 @@ def _load(plan: Plan) -> Section:
     points[f"{full.users:,}, memory full"] = full
     rows = [Row(name, f"{at.output_tokens_per_s:,.1f} tokens/s", _seen(at), DERIVED) for name, at in points.items()]
     if plan.slo is not None:
-        first = "TTFT" if plan.slo.ttft_percent is None else f"TTFT p{plan.slo.ttft_percent:g}"
-        asked = " and ".join(
-            f"{what} <= {format_seconds(limit)}"
-            for what, limit in ((first, plan.slo.ttft_s), ("TPOT", plan.slo.tpot_s))
-            if limit is not None
-        )
         kept = f"up to {plan.promise.users_per_replica:,} users" if plan.promise else "NOT KEPT"
-        rows.append(Row("promise", kept, f"per replica: {asked}", DERIVED))
+        rows.append(Row("promise", kept, f"per replica: {plan.slo.words}", DERIVED))
     crossing = equation.cache_passes_weights_tokens
     rows.append(
         Row(
@@ -228,13 +224,15 @@ def _load(plan: Plan) -> Section:
             DERIVED,
         )
     )
-    return Section("Load of one replica (steady; TTFT and TPOT are means)", tuple(rows))
+    return Section("Load of one replica (steady; TTFT and TPOT are means, p90 beside them)", tuple(rows))
 
 
 def _seen(point: LoadPoint) -> str:
-    slow = point.ttft_within_s(90) if point.asking > 1 else None
-    first = format_seconds(point.ttft_s) + (f" (p90 {format_seconds(slow)})" if slow is not None else "")
-    return f"TTFT {first}, TPOT {format_seconds(point.tpot_s)}"
+    if point.asking == 1:
+        return f"TTFT {format_seconds(point.ttft_s)}, TPOT {format_seconds(point.tpot_s)}"
+    slow, further = point.ttft_within_s(90), f" (p90 {format_seconds(point.tpot_within_s(90))})"
+    first = f" (p90 {format_seconds(slow)})" if slow is not None else ""
+    return f"TTFT {format_seconds(point.ttft_s)}{first}, TPOT {format_seconds(point.tpot_s)}{further}"
 
 
 def _why(bound: Bound, compute: str, reading: str) -> str:

@@ -41,14 +41,13 @@ def ring_prefill(rank: Rank, link_bytes_per_s: float, num_tokens: int, start: in
     scores = rank.hardware.flops_per_s(rank.score_element) * rank.tensor_parallel
     attention_s = spec.attention_flops(start, num_tokens) / ring / scores
     matrices = part * spec.layer_flops_per_token + spec.head_flops_per_token
-    matrices_s = matrices / rank.hardware.flops_per_s(rank.scheme.compute) / rank.tensor_parallel
     sent = rank.layout.bytes_for(start + num_tokens) / ring
     hop_compute, hop_send = attention_s / ring, sent / link_bytes_per_s
     waiting = (ring - 1) * max(0.0, hop_send - hop_compute)
     own = rank.prefill(part, 0, part)
     bound = Bound(
         memory_s=rank.weights_s(part),
-        compute_s=matrices_s + attention_s,
+        compute_s=rank.matrices_s(part, 1) + attention_s,
         link_s=own.link_s + waiting,
         overhead_s=own.overhead_s,
         bytes=rank.weights.read(part),

@@ -7,7 +7,7 @@ a layer has routed experts, and the latency of two all-reduces where ranks split
 Floors are the same formulas with every efficiency at 1 and no constant: they cannot be beaten on that hardware.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from windowtax.plan.schemes import WeightScheme, weight_scheme
@@ -15,6 +15,10 @@ from windowtax.plan.weights import WeightBytes
 from windowtax.spec.cache import CacheLayout
 from windowtax.spec.hardware import Hardware
 from windowtax.spec.model import ModelSpec
+
+SENT_TO_ALL_BYTES = 8 << 20
+"""Up to here each rank sends all it has to all others at once; more goes round in a ring (the size up to which vLLM's
+own all-reduce kernels are taken by default, vllm-project/vllm#52555)."""
 
 ALL_REDUCES_PER_LAYER = 2
 """Tensor parallelism adds up the ranks' parts after attention and after the MLP (Shoeybi 2019, arXiv 1909.08053)."""
@@ -78,21 +82,24 @@ class Rank:
     tensor_parallel: int = 1
     ring: int = 1
 
+    def reading(self, num_bytes: float) -> "Rank":
+        """The same rank at steps that read so many bytes."""
+        return replace(self, hardware=self.hardware.reading(num_bytes)) if self.hardware.read_curve else self
+
     def decode(self, context_tokens: int, users: int) -> Bound:
         """One decode step of `users` sequences that hold `context_tokens` tokens each, the new one included."""
         read = users * self.layout.read_bytes(context_tokens) / self.ring
-        matrices = users * (self.spec.layer_flops_per_token + self.spec.head_flops_per_token)
         attention = users * self.spec.attention_flops(context_tokens - 1, 1) / self.ring
-        return self._bound(self.weights.read(users), read, matrices, attention, tokens=users, steps=1)
+        weights = self.weights.read(users)
+        return self.reading(weights + read)._bound(weights, read, attention, chunks=[users], sampled=users)
 
     def prefill(self, num_tokens: int, start: int, chunk_tokens: int) -> Bound:
         """Reading `num_tokens` tokens behind `start` cached ones, alone, in chunks; every chunk reads all weights."""
         chunks = range(start, start + num_tokens, chunk_tokens)
-        weights = sum(self.weights.read(min(chunk_tokens, chunks.stop - first)) for first in chunks)
+        sizes = [min(chunk_tokens, chunks.stop - first) for first in chunks]
+        weights = sum(self.weights.read(size) for size in sizes)
         read = sum(self.layout.read_bytes(first) for first in chunks if first)
-        matrices = num_tokens * self.spec.layer_flops_per_token + self.spec.head_flops_per_token
-        attention = self.spec.attention_flops(start, num_tokens)
-        return self._bound(weights, read, matrices, attention, tokens=num_tokens, steps=len(chunks))
+        return self._bound(weights, read, self.spec.attention_flops(start, num_tokens), chunks=sizes, sampled=1)
 
     def step_s(
         self, context_tokens: int, users: int, chunk_tokens: int = 0, chunk_start: int = 0, positions: int = 1
@@ -106,8 +113,11 @@ class Rank:
         """
         decoded = users * positions
         tokens, sampled = decoded + chunk_tokens, decoded + (chunk_tokens > 0)
-        matrices = tokens * self.spec.layer_flops_per_token + sampled * self.spec.head_flops_per_token
-        seconds = max(self.weights_s(tokens), self._compute_s(matrices, self.scheme.compute))
+        if self.hardware.read_curve:
+            cache = users * self.layout.read_bytes(context_tokens) + self.layout.read_bytes(chunk_start)
+            at = self.reading(self.weights.read(tokens) + cache / self.ring)
+            return at.step_s(context_tokens, users, chunk_tokens, chunk_start, positions)
+        seconds = max(self.weights_s(tokens), self.matrices_s(tokens, sampled))
         if users:
             read = self.layout.read_bytes(context_tokens)
             flops = self.spec.attention_flops(context_tokens - positions, positions)
@@ -120,6 +130,25 @@ class Rank:
     def weights_s(self, tokens: int) -> float:
         """Reading the weights that a step over `tokens` tokens needs, s."""
         return self.weights.read(tokens) / self.weight_bytes_per_s
+
+    def matrices_s(self, tokens: int, sampled: int) -> float:
+        """Multiplying `tokens` tokens by all layers, and `sampled` of them by the head, s."""
+        flops = (
+            tokens * (self.spec.layer_flops_per_token + self.widened_flops) + sampled * self.spec.head_flops_per_token
+        )
+        return flops / self.hardware.flops_per_s(self.scheme.compute) / self.tensor_parallel
+
+    @cached_property
+    def widened_flops(self) -> float:
+        """FLOPs per token that could be done while routed experts' weights are widened; 0 where they are not."""
+        share = self.hardware.widened_experts
+        if share is None:
+            return 0.0
+        layers = (weight for layer in self.spec.layers for weight in layer.mlp.weights(self.spec.hidden_size))
+        routed = [weight for weight in layers if weight.active < 1 and weight.is_matrix]
+        compute = self.scheme.compute
+        widened = (weight for weight in routed if self.hardware.widens(self.scheme.bits_of(weight), compute))
+        return 2 * sum(weight.active_count for weight in widened) * (1 / share.value - 1)
 
     @property
     def score_element(self) -> str:
@@ -151,32 +180,43 @@ class Rank:
         """A kernel of attention, s: reading its cache and computing overlap."""
         return max(read_bytes / self.hardware.cache_bytes_per_s, self._score_s(flops))
 
-    def _compute_s(self, flops: float, element: str) -> float:
-        return flops / self.hardware.flops_per_s(element) / self.tensor_parallel
-
     def _score_s(self, flops: float) -> float:
         return flops / self.hardware.score_flops_per_s(self.score_element) / self.tensor_parallel
 
-    def _bound(
-        self, weights: float, cache: float, matrix_flops: int, attention_flops: float, *, tokens: int, steps: int
-    ) -> Bound:
-        compute_s = self._compute_s(matrix_flops, self.scheme.compute)
+    def _bound(self, weights: float, cache: float, attention_flops: float, *, chunks: list[int], sampled: int) -> Bound:
+        """chunks: the tokens of each step. sampled: how many of them all pass the head."""
+        tokens = sum(chunks)
+        matrix_flops = tokens * self.spec.layer_flops_per_token + sampled * self.spec.head_flops_per_token
         return Bound(
             memory_s=weights / self.weight_bytes_per_s + cache / self.hardware.cache_bytes_per_s,
-            compute_s=compute_s + self._score_s(attention_flops),
-            link_s=self.link_s(tokens),
-            overhead_s=steps * self.overhead_s,
+            compute_s=self.matrices_s(tokens, sampled) + self._score_s(attention_flops),
+            link_s=sum(self.link_s(size) for size in chunks),
+            overhead_s=len(chunks) * self.overhead_s,
             bytes=weights + cache,
             flops=(matrix_flops + attention_flops) / self.tensor_parallel,
         )
 
     def link_s(self, tokens: int) -> float:
-        """Sending, s: a ring all-reduce sends 2 (n - 1) / n of the activations over each link."""
+        """Sending, s: a ring all-reduce sends 2 (n - 1) / n of the activations over each link.
+
+        Of many tokens its steps also take longer to begin than `overhead_s` counts.
+        """
         ranks, link = self.tensor_parallel, self.hardware.link_bytes_per_s
         if ranks == 1 or link is None:
             return 0.0
-        sent = ALL_REDUCES_PER_LAYER * len(self.spec.layers) * tokens * self.spec.hidden_size * _ACTIVATION_BYTES
-        return sent * 2 * (ranks - 1) / ranks / (link.value * self.hardware.link_efficiency.value)
+        summed = tokens * self.spec.hidden_size * _ACTIVATION_BYTES
+        seconds = summed * 2 * (ranks - 1) / ranks / (link.value * self.hardware.link_efficiency.value)
+        if summed > SENT_TO_ALL_BYTES:
+            seconds += self._ring_start_s
+        return ALL_REDUCES_PER_LAYER * len(self.spec.layers) * seconds
+
+    @property
+    def _ring_start_s(self) -> float:
+        """What the 2 (n - 1) steps of a ring take beside their bytes, s, beyond the latency of every all-reduce."""
+        hop, least = self.hardware.all_reduce_hop_s, self.hardware.all_reduce_s
+        if hop is None or least is None:
+            return 0.0
+        return max(0.0, 2 * (self.tensor_parallel - 1) * hop.value - least.value)
 
 
 def expert_layers(spec: ModelSpec) -> list[float]:
@@ -237,6 +277,6 @@ def decode_floor(
 
 def _floor(hardware: Hardware, read: float, flops: float, element: str) -> Floor:
     peak = hardware.peak_flops_per_s[hardware.compute_element(element)].value
-    memory_s, compute_s = read / hardware.read_bytes_per_s.value, flops / peak
+    memory_s, compute_s = read / hardware.reading(read).read_bytes_per_s.value, flops / peak
     bound_by = "memory" if memory_s >= compute_s else "compute"
     return Floor(seconds=max(memory_s, compute_s), bytes=read, flops=flops, bound_by=bound_by)

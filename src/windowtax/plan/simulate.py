@@ -27,7 +27,8 @@ Observer = Callable[[Step, int], None]
 
 
 class Simulator:
-    """One replica. prefix: where earlier prompts are kept; None computes every prompt, as a bare engine does.
+    """One replica. prefix: where earlier prompts are kept; None computes every prompt, as a bare engine does. Where the
+    cache has a space for preempted sequences, a step waits for what is moved, at the rates that the space goes by.
 
     stop: asked after each finished request; True ends the replay early. at_once: whether stretches are booked at once.
     """
@@ -89,8 +90,12 @@ class Simulator:
         reuse = self._reuse
         if reuse is not None:
             reuse.look_up()
+        space = self.cache.space
+        moved_s = 0.0 if space is None else space.moved_s
         step = self.scheduler.schedule()
         seconds = self._timer.step_s(step)
+        if space is not None:
+            seconds += space.moved_s - moved_s
         if reuse is not None:
             reuse.tiers.fit_device()
             for victim in step.preempted:

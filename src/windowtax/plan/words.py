@@ -1,7 +1,7 @@
 """Words to plans: options as a person types them, read the same way by the commands and by the page."""
 
 from windowtax.base.errors import BadInput
-from windowtax.plan.knee import Slo, parse_seconds, parse_ttft
+from windowtax.plan.knee import Slo, parse_promise
 from windowtax.plan.parallel import parse_parallel
 from windowtax.plan.plan import PlanOptions
 from windowtax.spec.model import ModelSpec
@@ -28,13 +28,14 @@ def plan_options(
     """How the model is held: words such as parallel="tp=8,dp=2", slo_ttft="p90:2s". Raises BadInput."""
     if chunk < 1:
         raise BadInput(f"A prefill chunk of {chunk} tokens makes no sense.", "Write a whole number from 1.")
-    ttft_s, percent = (None, None) if slo_ttft is None else parse_ttft(slo_ttft)
-    tpot_s = None if slo_tpot is None else parse_seconds(slo_tpot)
+    ttft_s, first = (None, None) if slo_ttft is None else parse_promise(slo_ttft)
+    tpot_s, further = (None, None) if slo_tpot is None else parse_promise(slo_tpot)
+    slo = Slo(ttft_s=ttft_s, tpot_s=tpot_s, ttft_percent=first, tpot_percent=further)
     return PlanOptions(
         cache_dtype=cache_dtype,
         weights=weights,
         accelerators=gpus,
         chunk_tokens=chunk,
         parallel=None if parallel is None else parse_parallel(parallel),
-        slo=None if ttft_s is None and tpot_s is None else Slo(ttft_s=ttft_s, tpot_s=tpot_s, ttft_percent=percent),
+        slo=None if ttft_s is None and tpot_s is None else slo,
     )

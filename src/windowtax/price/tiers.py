@@ -73,7 +73,7 @@ def hbm_tier(hardware: Hardware) -> MemoryTier:
             per_gb, "USD/GB-h", Basis.DERIVED, f"{price.value:g} USD/h over its memory; {price.source}", price.date
         ),
         read_bytes_per_s=Sourced(
-            hardware.achieved_bytes_per_s, "B/s", Basis.DERIVED, "bandwidth times efficiency", price.date
+            hardware.cache_bytes_per_s, "B/s", Basis.DERIVED, "bandwidth times what is reached on a cache", price.date
         ),
         per_accelerator=True,
     )

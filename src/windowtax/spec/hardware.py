@@ -1,8 +1,9 @@
 """Hardware: what a planner must know of a chip, each number with its unit, its basis, its source and its date."""
 
+from bisect import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import inf
+from math import inf, log
 
 from windowtax.base.errors import BadInput
 from windowtax.base.sourced import Basis, Sourced
@@ -17,7 +18,8 @@ class Hardware:
     """One accelerator (or one CPU machine), and the node it stands in.
 
     memory_bytes: B. read_bytes_per_s: B/s from its own memory. peak_flops_per_s: dense FLOP/s by element type.
-    compute_efficiency: share of that peak a prefill reaches, by the same element types. usable_memory: share of memory
+    compute_efficiency: share of that peak a prefill reaches, by the same element types; widened_experts: share of that
+    again which routed experts reach whose weights are widened first, None for all of it. usable_memory: share of memory
     that weights, cache and activations may take.
 
     Shares of read_bytes_per_s that a step reaches: bandwidth_efficiency on weights, widening_efficiency on weights that
@@ -25,6 +27,8 @@ class Hardware:
     that is reached. What no roofline explains: layer_overhead_s, s per layer and step (launches, synchronisation);
     expert_overhead_s, s more of a layer with routed experts (choosing, sorting, more and smaller kernels);
     all_reduce_s, s until a few tokens are summed up over all ranks, however few their bytes; None without links.
+    all_reduce_hop_s, s of each of the 2 (n - 1) steps in which n ranks pass on what is too large to send to all at
+    once, beside its bytes; None where nobody says.
 
     link_bytes_per_s: B/s per direction to the other accelerators of the node, None where there are none.
     network_bytes_per_s: B/s per direction and accelerator to other nodes, None where nobody says.
@@ -32,7 +36,8 @@ class Hardware:
 
     Where it was measured apart: attention_efficiency, share of the peak that attention's scores reach in a prefill;
     cache_efficiency_by_dtype, cache_efficiency for a cache of that dtype (see `for_cache`); step_overhead_s, s
-    once per step, whatever its layers.
+    once per step, whatever its layers; read_curve, (bytes, B/s) by rising bytes: how fast so many bytes are read again
+    and again where the chip's own caches hold some of them (see `reading`).
     """
 
     name: str
@@ -51,11 +56,14 @@ class Hardware:
     accelerators_per_node: Sourced
     link_bytes_per_s: Sourced | None = None
     all_reduce_s: Sourced | None = None
+    all_reduce_hop_s: Sourced | None = None
     network_bytes_per_s: Sourced | None = None
     usd_per_hour: Sourced | None = None
+    widened_experts: Sourced | None = None
     attention_efficiency: Sourced | None = None
     step_overhead_s: Sourced | None = None
     cache_efficiency_by_dtype: Mapping[str, Sourced] = field(default_factory=dict[str, Sourced])
+    read_curve: tuple[tuple[float, float], ...] = ()
 
     @property
     def node_size(self) -> int:
@@ -89,9 +97,33 @@ class Hardware:
         return self.peak_flops_per_s[self.compute_element(element)].value * self.attention_efficiency.value
 
     def for_cache(self, dtype: str) -> "Hardware":
-        """The same chip as it reads a cache of that dtype, where that was measured."""
-        found = self.cache_efficiency_by_dtype.get(dtype)
+        """The same chip as it reads a cache of that dtype, where that was measured; what is behind a plus aside."""
+        found = self.cache_efficiency_by_dtype.get(dtype.partition("+")[0])
         return self if found is None else replace(self, cache_efficiency=found)
+
+    def reading(self, working_set_bytes: float) -> "Hardware":
+        """The same chip as it reads so many bytes at every step, where that was measured for several sizes.
+
+        What a kernel takes per byte beyond reading it stays the same wherever the byte comes from, so its share of the
+        rate falls where the rate rises.
+        """
+        if not self.read_curve:
+            return self
+        rate = read_rate(self.read_curve, working_set_bytes)
+
+        def share(known: Sourced) -> Sourced:
+            beyond_s = max(0.0, 1 / known.value - 1) / self.read_bytes_per_s.value
+            return replace(known, value=1 / (1 + beyond_s * rate))
+
+        return replace(
+            self,
+            read_bytes_per_s=replace(self.read_bytes_per_s, value=rate),
+            bandwidth_efficiency=share(self.bandwidth_efficiency),
+            widening_efficiency=share(self.widening_efficiency),
+            cache_efficiency=share(self.cache_efficiency),
+            cache_efficiency_by_dtype={name: share(one) for name, one in self.cache_efficiency_by_dtype.items()},
+            read_curve=(),
+        )
 
     @property
     def achieved_bytes_per_s(self) -> float:
@@ -103,11 +135,14 @@ class Hardware:
         """B/s that a step really reaches on the cache."""
         return self.read_bytes_per_s.value * self.cache_efficiency.value
 
+    def widens(self, bits: int, element: str) -> bool:
+        """Whether weights kept in so many bits are widened before they are multiplied as `element`, or wider here."""
+        computed = self.compute_element(element)
+        return bits < (4 if computed == "fp4" else element_type(computed).bits)
+
     def weight_bytes_per_s(self, bits: int, element: str) -> float:
         """B/s reached on weights kept in so many bits and multiplied as `element`, or wider where this chip must."""
-        computed = self.compute_element(element)
-        widened = bits < (4 if computed == "fp4" else element_type(computed).bits)
-        share = self.widening_efficiency if widened else self.bandwidth_efficiency
+        share = self.widening_efficiency if self.widens(bits, element) else self.bandwidth_efficiency
         return self.read_bytes_per_s.value * share.value
 
     def as_floor(self) -> "Hardware":
@@ -124,6 +159,8 @@ class Hardware:
             expert_overhead_s=none,
             link_efficiency=one,
             all_reduce_s=none,
+            all_reduce_hop_s=None,
+            widened_experts=None,
             attention_efficiency=None,
             step_overhead_s=None,
             cache_efficiency_by_dtype={},
@@ -134,3 +171,13 @@ class Hardware:
         if not 0 <= usd_per_hour < inf:
             raise BadInput(f"A price of {usd_per_hour:g} USD per hour makes no sense.", "Give dollars, such as 2.95.")
         return replace(self, usd_per_hour=Sourced(usd_per_hour, "USD/h", Basis.ASSUMED, "given by the caller", date))
+
+
+def read_rate(curve: tuple[tuple[float, float], ...], size: float) -> float:
+    """B/s at a size, straight between the measured ones on logarithmic axes; the ends go on as they are."""
+    behind = bisect([known for known, _ in curve], size)
+    if behind in (0, len(curve)):
+        return curve[min(behind, len(curve) - 1)][1]
+    (low, low_rate), (high, high_rate) = curve[behind - 1 : behind + 1]
+    part = log(size / low) / log(high / low)
+    return low_rate ** (1 - part) * high_rate**part

@@ -74,7 +74,7 @@ def controls_html(start: Start, view: View, catalog: Hardware) -> str:
     """All controls, filled in, in groups. catalog: the chosen device at the catalog's price."""
     form = view.form
     typed, stand, empty = form.values(), positions(view), hints(view, catalog)
-    dtypes = dict.fromkeys([*CACHE_DTYPES, form.cache_dtype], "")
+    dtypes = dict.fromkeys([CHECKPOINT, *CACHE_DTYPES, form.cache_dtype], "")
 
     def slider(name: str, label: str, unit: str) -> str:
         return _slider(name, label, unit, typed[name], stand[name], empty.get(name, ""))
@@ -104,7 +104,7 @@ def controls_html(start: Start, view: View, catalog: Hardware) -> str:
             _pair(_gpus(form.gpus), words("parallel", "or arranged", "as it fits")),
             words("chunk", "Prefill chunk, tokens", ""),
         ],
-        "Promised to users, as means": [
+        "Promised to users, as means or p90:2s": [
             _pair(words("slo_ttft", "First token in", "no promise"), words("slo_tpot", "Each token in", "no promise")),
         ],
         "The same calls at an API": [

@@ -42,7 +42,7 @@ class Form:
     cached_tokens: int = 0
     hardware: str = "h100-sxm"
     gpus: int | None = None
-    cache_dtype: str = "bf16"
+    cache_dtype: str = CHECKPOINT
     weights: str = CHECKPOINT
     chunk: int = DEFAULT_CHUNK_TOKENS
     usd_per_hour: float | None = None

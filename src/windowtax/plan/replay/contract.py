@@ -32,7 +32,7 @@ def report_json(report: ReplayReport) -> dict[str, object]:
             "accelerators": replica.accelerators,
             "pool_bytes": replica.pool_bytes,
             "weights_bytes_per_accelerator": replica.rank.weights.resident,
-            "cache_dtype": replica.options.cache_dtype,
+            "cache_dtype": replica.cache_dtype,
             "weights": replica.rank.scheme.name,
             "step_tokens": replica.options.step_tokens,
             "max_sequences": replica.options.max_sequences,

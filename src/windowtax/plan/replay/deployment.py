@@ -13,11 +13,10 @@ from windowtax.plan.replay.step_time import StepTimer
 from windowtax.plan.replay.tiers import DEVICE, DISK_BYTES_PER_S, HOST_BYTES_PER_S, PrefixTiers, Tier, kept_block_bytes
 from windowtax.plan.replay.trace import Trace
 from windowtax.plan.roofline import Rank
-from windowtax.plan.schemes import CHECKPOINT, weight_scheme
+from windowtax.plan.schemes import CHECKPOINT, chosen_cache_dtype, weight_scheme
 from windowtax.plan.simulate import Observer, Simulator
 from windowtax.schedule.scheduler import DEFAULT_STEP_TOKENS, SchedulerConfig
 from windowtax.spec.cache import CacheLayout
-from windowtax.spec.dtypes import cache_dtype
 from windowtax.spec.hardware import Hardware
 from windowtax.spec.model import ModelSpec
 from windowtax.spec.workload import Workload
@@ -31,10 +30,10 @@ class ReplayOptions:
 
     host_bytes, disk_bytes: of one replica, 0 for none. host_bytes_per_s: to each accelerator. disk_bytes_per_s: of
     all disks of a replica together. prefix_cache: whether earlier prompts are found again; without it every prompt
-    is computed, as windowtax's own engine does it today.
+    is computed.
     """
 
-    cache_dtype: str = "bf16"
+    cache_dtype: str = CHECKPOINT
     weights: str = CHECKPOINT
     tensor_parallel: int | None = None
     step_tokens: int = DEFAULT_STEP_TOKENS
@@ -54,7 +53,8 @@ class ReplayOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Replica:
-    """num_blocks: of one rank's pool, per group. block_bytes: of one block of the trace, on all ranks."""
+    """num_blocks: of one rank's pool, per group. block_bytes: of one block of the trace, on all ranks. cache_dtype: in
+    what bits it is kept."""
 
     options: ReplayOptions
     rank: Rank
@@ -62,6 +62,7 @@ class Replica:
     timer: StepTimer
     block_tokens: int
     block_bytes: int
+    cache_dtype: str
 
     @property
     def accelerators(self) -> int:
@@ -115,7 +116,7 @@ def replica_sizes(spec: ModelSpec, hardware: Hardware, trace: Trace, options: Re
         hardware=hardware,
         workload=Workload(context_tokens=max(2, trace.longest.num_tokens), output_tokens=1),
         scheme=weight_scheme(options.weights, spec),
-        dtype=cache_dtype(options.cache_dtype),
+        dtype=chosen_cache_dtype(options.cache_dtype, spec),
         chunk_tokens=options.step_tokens,
     )
     sizes = sizing.tensor_parallel_sizes()
@@ -157,6 +158,7 @@ def _replica(sizing: Sizing, ranks: int, trace: Trace, options: ReplayOptions) -
         timer=StepTimer(rank),
         block_tokens=trace.block_tokens,
         block_bytes=kept_block_bytes(rank.layout, trace.block_tokens) * ranks,
+        cache_dtype=sizing.dtype.name,
     )
 
 

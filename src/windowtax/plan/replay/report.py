@@ -242,7 +242,7 @@ def _notes(
         notes.append(f"{len(summary.refused):,} requests can never be held and were refused; line {line}: {why}")
     if replica.options.prefix_cache:
         notes.append(
-            "Prefixes are kept in blocks that no live sequence needs, and copied, not shared, when they are found. "
-            "windowtax's own engine has no prefix cache yet: --no-prefix-cache replays it as it is."
+            "Prefixes are kept in blocks that no live sequence needs, and copied when they are found; where an engine "
+            "shares them, as windowtax's own does, pools are a little less full than here."
         )
     return notes

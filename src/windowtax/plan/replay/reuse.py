@@ -29,7 +29,8 @@ class PrefixReuse:
         for sequence in islice(waiting, slots):
             if budget <= 0:
                 return False
-            self._take(played_of(sequence))
+            if not sequence.offloaded:  # else it has all that it had computed
+                self._take(played_of(sequence))
             budget -= sequence.num_uncomputed_tokens
         return budget > 0 and len(waiting) < slots
 

@@ -19,13 +19,10 @@ class StepTimer:
     """
 
     def __init__(self, rank: Rank) -> None:
-        spec, hardware, ranks = rank.spec, rank.hardware, rank.tensor_parallel
+        hardware, ranks = rank.hardware, rank.tensor_parallel
         self._rank = rank
         self._cache_bytes_per_s = hardware.cache_bytes_per_s
-        self._matrix_flops_per_s = hardware.flops_per_s(rank.scheme.compute) * ranks
         self._score_flops_per_s = hardware.score_flops_per_s(rank.score_element) * ranks
-        self._layer_flops = spec.layer_flops_per_token
-        self._head_flops = spec.head_flops_per_token
         self._decodes: dict[int, tuple[int, int]] = {}
         self._shared: dict[int, tuple[float, float]] = {}
         self._first = self.decode_cost(1)
@@ -99,5 +96,5 @@ class StepTimer:
             rank = self._rank
             known = self._shared[tokens] = rank.weights_s(tokens), rank.link_s(tokens) + rank.overhead_s
         weights_s, rest_s = known
-        compute_s = (tokens * self._layer_flops + sampled * self._head_flops) / self._matrix_flops_per_s
+        compute_s = self._rank.matrices_s(tokens, sampled)
         return (weights_s if weights_s > compute_s else compute_s) + rest_s

@@ -132,7 +132,7 @@ def latency_xray(line: Line, device: Hardware, *, accelerators: int = 1, batch: 
     """Cache bytes per token and weight bytes per step behind a line.
 
     accelerators: that share one copy of the model. batch: sequences of the same length in each step. The middle is
-    taken at the hardware's own bandwidth efficiency, the edges over the prior of it and over the line's interval.
+    taken at what the hardware reaches on a cache, the edges over the prior of it and over the line's interval.
     Raises BadInput where ITL does not grow, or the counts make no sense.
     """
     if accelerators < 1 or batch < 1:
@@ -143,7 +143,7 @@ def latency_xray(line: Line, device: Hardware, *, accelerators: int = 1, batch: 
             "Measure longer contexts, one request at a time; a model of windows and states only has no slope at all.",
         )
     peak = device.read_bytes_per_s.value * accelerators
-    middle = device.bandwidth_efficiency.value * peak
+    middle = device.cache_efficiency.value * peak
     cache: list[float] = []
     weights: list[float] = []
     for draw in draws(("slope_efficiency", "step_constant_s", "fit_share")):
