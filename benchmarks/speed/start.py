@@ -69,4 +69,5 @@ def neighbour() -> Iterator[None]:
         busy.wait()
 
 
-main()
+if __name__ == "__main__":
+    main()
