@@ -1,0 +1,1 @@
+"""The server under the tools that others test servers with."""
