@@ -1,8 +1,12 @@
 """Why a prefix missed, on caches whose content is known."""
 
+import difflib
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.cache.test_shared import LAYOUTS, STATE, cache_of, compute
 
-from windowtax.cache.miss import MissReason, explain_miss
+from windowtax.cache.miss import MissReason, explain_miss, tokens_in_common
 from windowtax.cache.shared import SharedCache
 from windowtax.spec.cache import CacheLayout, LayerCache
 
@@ -51,3 +55,55 @@ def test_what_was_evicted_is_said_to_be() -> None:
 def test_states_keep_nothing() -> None:
     cache = cache_of(CacheLayout.of([LayerCache(LAYOUTS["full"].groups[0].cache.planes), STATE], 4))
     assert explain_miss(cache, TOKENS, "me").reason is MissReason.STATE
+
+
+def _kept(*prompts: list[int], blocks: int = 200) -> SharedCache:
+    cache = cache_of(LAYOUTS["full"], blocks)
+    for number, tokens in enumerate(prompts):
+        compute(cache, f"s{number}", tokens, cache.attach(f"s{number}", tokens, "me"))
+        cache.free(f"s{number}")
+    return cache
+
+
+def test_behind_a_difference_only_what_is_there_again_is_lost() -> None:
+    """A date in a long prompt loses what follows it; another question behind the same words loses nothing."""
+    kept = list(range(1000, 1200))
+    cache = _kept(kept)
+    changed = [*kept[:8], 1, *kept[9:]]
+    miss = explain_miss(cache, changed, "me")
+    assert (miss.reason, miss.position, miss.lost_tokens(changed)) == (MissReason.DIVERGES, 8, 190), (
+        "the last is never read"
+    )
+    longer = [*kept[:8], 1, 2, 3, *kept[9:100], *range(5000, 5100)]
+    assert explain_miss(cache, longer, "me").lost_tokens(longer) == 91
+    other = [*kept[:100], *range(5000, 5100)]
+    assert explain_miss(cache, other, "me").lost_tokens(other) == 0
+
+
+def test_of_several_continuations_the_one_used_last_is_compared() -> None:
+    stem, one, other = list(range(1000, 1100)), list(range(2000, 2100)), list(range(3000, 3100))
+    prompt = [*stem[:4], 1, *stem[5:], *other]
+    assert explain_miss(_kept([*stem, *one], [*stem, *other]), prompt, "me").lost_tokens(prompt) == 194
+    assert explain_miss(_kept([*stem, *other], [*stem, *one]), prompt, "me").lost_tokens(prompt) == 95
+
+
+def test_what_was_evicted_is_lost_whole() -> None:
+    cache = _kept(TOKENS, list(range(100, 117)), blocks=5)
+    miss = explain_miss(cache, TOKENS, "me")
+    assert miss.reason is MissReason.EVICTED and miss.lost_tokens(TOKENS) == 16 - miss.num_cached_tokens
+
+
+def test_texts_of_one_token_over_and_over_are_compared_in_time() -> None:
+    assert tokens_in_common([7] * 20_000, [7] * 20_000) == 20_000
+    assert tokens_in_common([7] * 15, [7] * 15) == 0, "so short a stretch is chance"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 200), unique=True, min_size=60, max_size=120), st.data())
+def test_an_edit_keeps_what_lies_around_it(kept: list[int], data: st.DataObject) -> None:
+    """difflib is the witness: where no token occurs twice, one edit leaves its matching blocks and nothing else."""
+    begin = data.draw(st.integers(0, len(kept)))
+    end = data.draw(st.integers(begin, min(len(kept), begin + 30)))
+    changed = [*kept[:begin], *range(300, 300 + data.draw(st.integers(0, 20))), *kept[end:]]
+    blocks = difflib.SequenceMatcher(None, kept, changed, autojunk=False).get_matching_blocks()
+    assert tokens_in_common(changed, kept) == sum(block.size for block in blocks if block.size >= 16)

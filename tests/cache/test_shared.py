@@ -1,11 +1,10 @@
 """Law 6 for the cache that keeps prefixes: no leak, no double free, no block with two contents, whatever happens."""
 
-import random
-
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.cache.memory import Memory, name_of, space_of
 
 from windowtax.cache.shared import SharedCache
 from windowtax.spec.cache import CacheLayout, LayerCache
@@ -103,16 +102,22 @@ def test_states_are_not_shared() -> None:
 class Traffic(RuleBasedStateMachine):
     """Conversations from a small alphabet, so that prefixes collide, in a pool that is often too small.
 
-    `content` is what the model of the test wrote into each block: every token that a sequence reads must be there.
+    The memory is what the model of the test wrote into each block: every token that a sequence reads must be there,
+    also where its block was copied from another's, or the sequence was moved to host RAM meanwhile.
     """
+
+    layout = LAYOUTS["full and a window"]
+    host_bytes = 600
 
     def __init__(self) -> None:
         super().__init__()
-        self.random = random.Random(0)
-        self.layout = LAYOUTS["full and a window"]
-        self.cache = cache_of(self.layout, blocks=14)
+        self.space, self.room = space_of(self.layout, self.host_bytes)
+        self.cache = SharedCache(self.layout, [14] * len(self.layout.groups), space=self.space)
+        self.memory = Memory(SIZE)
+        self.cache.bind(self.memory)
         self.live: dict[str, tuple[list[int], int]] = {}
-        self.content: dict[tuple[int, int], list[int]] = {}
+        self.away: dict[str, tuple[list[int], int]] = {}
+        self.states: dict[str, list[object]] = {}
         self.count = 0
 
     @rule(choices=st.lists(st.integers(0, 1), min_size=1, max_size=30))
@@ -120,7 +125,7 @@ class Traffic(RuleBasedStateMachine):
         name = f"s{self.count}"
         self.count += 1
         cached = self.cache.attach(name, choices, "")
-        assert cached < len(choices) and cached % SIZE == 0
+        assert cached < len(choices)
         self.live[name] = (choices, cached)
         self._read(name, cached)
 
@@ -134,10 +139,12 @@ class Traffic(RuleBasedStateMachine):
         if end == done or not self.cache.reserve(name, done, end - done):
             return
         for group, table in enumerate(self.cache.tables(name)):
-            for position in range(done, end):
-                block = table.blocks[position // SIZE - table.first]
-                rows = self.content.setdefault((group, block), [-1] * SIZE)
-                rows[position % SIZE] = hash(tuple(tokens[: position + 1]))
+            if self.layout.groups[group].cache.is_state:
+                self.memory.at(group, table.blocks[0])[0] = name_of(tokens[:end])
+                continue
+            for position in range(max(done, table.first * SIZE), min(end, table.end * SIZE)):
+                rows = self.memory.at(group, table.blocks[position // SIZE - table.first])
+                rows[position % SIZE] = name_of(tokens[: position + 1])
         self.cache.completed(name, tokens, end)
         self.cache.trim(name, end)
         self.live[name] = (tokens, end)
@@ -148,24 +155,85 @@ class Traffic(RuleBasedStateMachine):
     def end(self, pick: int) -> None:
         name = sorted(self.live)[pick % len(self.live)]
         del self.live[name]
-        self.cache.free(name)
+        self.cache.end(name)
+
+    @precondition(lambda self: self.live)
+    @rule(pick=st.integers(0, 99))
+    def offload(self, pick: int) -> None:
+        name = sorted(self.live)[pick % len(self.live)]
+        held, self.states[name] = self.cache.held_bytes_of(name), self._states(name)
+        if self.cache.offload(name, self.live[name][1]):
+            self.away[name] = self.live.pop(name)
+            assert self.cache.held_bytes_of(name) == 0 < held
+        else:
+            assert self.cache.held_bytes_of(name) == held
+
+    @precondition(lambda self: self.away)
+    @rule(pick=st.integers(0, 99), new=st.integers(0, 9))
+    def promote(self, pick: int, new: int) -> None:
+        name = sorted(self.away)[pick % len(self.away)]
+        tokens, done = self.away[name]
+        if self.cache.promote(name, tokens, "", min(new, len(tokens) - done)) is None:
+            assert self.cache.held_bytes_of(name) == 0 and name in self.space
+            return
+        self.live[name] = self.away.pop(name)
+        assert name not in self.space
+        self._read(name, done)
+        assert self._states(name) == self.states[name] or not self.states[name]
+
+    @precondition(lambda self: self.away)
+    @rule(pick=st.integers(0, 99))
+    def give_up(self, pick: int) -> None:
+        name = sorted(self.away)[pick % len(self.away)]
+        del self.away[name]
+        self.cache.end(name)
+
+    @rule()
+    def forget(self) -> None:
+        self.cache.forget()
+
+    def _states(self, name: str) -> list[object]:
+        groups = [group for group, one in enumerate(self.layout.groups) if one.cache.is_state]
+        tables = self.cache.tables(name) if groups and self.cache.held_bytes_of(name) else []
+        return [
+            self.memory.at(group, tables[group].blocks[0])[0] for group in groups if tables and tables[group].blocks
+        ]
 
     def _read(self, name: str, done: int) -> None:
         """Everything that the next token reads is in the sequence's blocks."""
         tokens, _ = self.live[name]
         for group, table in enumerate(self.cache.tables(name) if done else []):
-            first = self.layout.groups[group].cache.first_needed(done)
-            for position in range(max(0, first), done):
+            cache = self.layout.groups[group].cache
+            if cache.is_state:
+                continue
+            for position in range(cache.first_needed(done), min(done, cache.keep_first or done)):
                 block = table.blocks[position // SIZE - table.first]
-                assert self.content[group, block][position % SIZE] == hash(tuple(tokens[: position + 1]))
+                assert self.memory.at(group, block)[position % SIZE] == name_of(tokens[: position + 1])
 
     @invariant()
     def books_agree(self) -> None:
         self.cache.check()
+        assert self.space.held_bytes == self.host_bytes - self.room.budget_bytes
+        assert self.away or self.space.held_bytes == 0
 
 
+class SinksTraffic(Traffic):
+    layout = LAYOUTS["sinks, a window and a tail"]
+    host_bytes = 2000
+
+
+class WindowsTraffic(Traffic):
+    layout = CacheLayout.of([LayerCache(PLANES, window=6), LayerCache(PLANES, window=9)], SIZE)
+    host_bytes = 10_000
+
+
+SETTINGS = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestTraffic = Traffic.TestCase
-TestTraffic.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestTraffic.settings = SETTINGS
+TestSinksTraffic = SinksTraffic.TestCase
+TestSinksTraffic.settings = SETTINGS
+TestWindowsTraffic = WindowsTraffic.TestCase
+TestWindowsTraffic.settings = SETTINGS
 
 
 def test_equal_prompts_that_come_together_are_computed_once() -> None:

@@ -11,8 +11,11 @@ from tests.cases.families import save_tiny
 from tests.engine.harness import greedy, make_engine
 
 from windowtax.cache.manager import CacheManager
+from windowtax.cache.offload import OffloadSpace
+from windowtax.cache.tiers import Books, Speeds
 from windowtax.engine.engine import Engine
 from windowtax.engine.load import LoadedModel, load_model
+from windowtax.engine.offload import HostSpace
 from windowtax.plan.replay.trace import TraceRequest
 from windowtax.plan.simulate import Simulator
 from windowtax.schedule.scheduler import SchedulerConfig
@@ -86,6 +89,22 @@ def engine_steps(engine: Engine, trace: list[tuple[int, int, int]]) -> list[LogE
     return log
 
 
+class MovesAlways(Speeds):
+    """Measured rates would make the engine's choice another one from run to run."""
+
+    def moves(self, num_bytes: int, num_tokens: int) -> bool:
+        return True
+
+
+def with_space(engine: Engine, kind: type[OffloadSpace]) -> Engine:
+    """The engine with host RAM for what is preempted."""
+    layout, cache = engine.cache.layout, engine.cache
+    sizes = [layout.block_bytes(group) for group in range(len(layout.groups))]
+    cache.space = kind(Books(1 << 20), sizes, MovesAlways())
+    cache.bind(engine.runner.store)
+    return engine
+
+
 def simulator_steps(
     engine: Engine, trace: list[tuple[int, int, int]], *, at_once: bool
 ) -> tuple[list[LogEntry], Simulator]:
@@ -94,7 +113,7 @@ def simulator_steps(
     def observe(step: Step, times: int) -> None:
         log.extend(entry(step, further) for further in range(times))
 
-    cache = CacheManager(engine.cache.layout, engine.cache.num_blocks)
+    cache = CacheManager(engine.cache.layout, engine.cache.num_blocks, engine.cache.space)
     simulator = Simulator(cache, engine.scheduler.config, SecondPerStep(), observe=observe, at_once=at_once)
     requests = [
         TraceRequest(float(step), prompt, output, array("q"), line)
@@ -123,6 +142,28 @@ def test_same_steps(model: LoadedModel, trace: str, step_tokens: int, windows: i
     assert renamed == theirs
     assert simulator.result.num_preemptions == sum(len(gone) for _, gone in theirs)
     assert simulator.cache.held_bytes == engine.cache.held_bytes == 0
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["step by step", "equal steps at once"])
+@pytest.mark.parametrize("step_tokens", [7, 64])
+@pytest.mark.parametrize("trace", TRACES)
+def test_same_steps_where_the_preempted_are_moved(
+    model: LoadedModel, trace: str, step_tokens: int, at_once: bool
+) -> None:
+    requests = TRACES[trace]
+    longest = max(prompt + output for _, prompt, output in requests)
+    engine, books = (make_engine(model, longest, step_tokens=step_tokens) for _ in range(2))
+    theirs = engine_steps(with_space(engine, HostSpace), requests)
+    ours, simulator = simulator_steps(with_space(books, OffloadSpace), requests, at_once=at_once)
+    renamed = [
+        ([(f"request-{name}", *rest) for name, *rest in chunks], [f"request-{name}" for name in gone])
+        for chunks, gone in ours
+    ]
+    assert renamed == theirs
+    spaces = engine.cache.space, simulator.cache.space
+    assert [space is not None and space.held_bytes for space in spaces] == [0, 0]
+    gone = simulator.result.num_preemptions
+    assert all(space is not None and bool(space.loaded_bytes) == (gone > 0) for space in spaces)
 
 
 def test_the_traces_cover_what_they_should(model: LoadedModel) -> None:

@@ -44,26 +44,30 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return model, dtype, expected
 
 
-def _engine(model: LoadedModel, dtype: str, step_tokens: int, windows: int = 1, draft_tokens: int = 0) -> Engine:
+def _engine(
+    model: LoadedModel, dtype: str, step_tokens: int, windows: int = 1, draft_tokens: int = 0, block_size: int = 0
+) -> Engine:
     return make_engine(
         model,
         LONGEST,
         step_tokens=step_tokens,
         cache_dtype=dtype,
-        block_size=block_size_of(dtype),
+        block_size=block_size or block_size_of(dtype),
         windows=windows,
         draft_tokens=draft_tokens,
     )
 
 
-def _cold_until_narrow(model: LoadedModel, prompt: list[int], dtype: str) -> list[int]:
-    engine = _engine(model, dtype, step_tokens=256)
+def _cold_until_narrow(
+    model: LoadedModel, prompt: list[int], dtype: str, block_size: int = 0, margin: float = MARGIN
+) -> list[int]:
+    engine = _engine(model, dtype, step_tokens=256, block_size=block_size)
     wide: list[bool] = []
     sample = engine.sampler.sample
 
     def watched(logits: torch.Tensor, states: list) -> list[int]:
         best = logits[0].topk(2).values
-        wide.append(bool(best[0] - best[1] > MARGIN))
+        wide.append(bool(best[0] - best[1] > margin))
         return sample(logits, states)
 
     engine.sampler.sample = watched

@@ -18,7 +18,7 @@ def test_a_restart_finds_every_whole_block_on_the_disk(tmp_path: Path, layout: C
     first.close()
     again = Machine(tmp_path, layout)
     assert again.run(PROMPT) == {"device": 0, "host": 0, "disk": 64}
-    assert again.run(PROMPT) == {"device": 64, "host": 0, "disk": 0}
+    assert again.run(PROMPT) == {"device": 66, "host": 0, "disk": 0}, "all but the last token, which must be computed"
     # Where windows were not loaded in the middle, a branch there loads once more; it never computes what is kept.
     assert sum(again.run([*PROMPT[:40], *range(9)]).values()) == 40
     again.close()
@@ -116,7 +116,7 @@ def test_two_that_want_the_same_prefix_load_it_once(tmp_path: Path) -> None:
     again.cache.wait(5.0)
     assert again.cache.ready("a", PROMPT, "") and again.cache.ready("b", [*PROMPT[:50], 1, 2], "")
     assert again.cache.attach("a", PROMPT, "") == 64
-    assert again.cache.attach("b", [*PROMPT[:50], 1, 2], "") == 48
+    assert again.cache.attach("b", [*PROMPT[:50], 1, 2], "") == 50
     assert again.disk is not None and again.disk.counters.read_records == 16
     for name in "ab":
         again.cache.free(name)

@@ -1,8 +1,17 @@
 """Blocks: the unit of cache allocation. A pool hands out block ids; the tensors behind them are in store/."""
 
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from windowtax.base.errors import DoesNotFit
+
+
+class BlockBytes(Protocol):
+    """What lies behind the blocks: store/kv.py."""
+
+    def block_bytes(self, group: int, block_id: int) -> bytes: ...
+    def put_block_bytes(self, group: int, block_id: int, data: bytes) -> None: ...
+    def copy_block(self, group: int, source: int, target: int) -> None: ...
 
 
 class BlockPool:

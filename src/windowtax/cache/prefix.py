@@ -32,12 +32,21 @@ def block_keys(
     first blocks, where these were made before.
     """
     keys = list(known)
-    parent = keys[-1] if keys else blake3(fingerprint).digest(_DIGEST_BYTES) if fingerprint else b""
+    parent = keys[-1] if keys else _before_all(fingerprint)
     for start in range(len(keys) * block_size, len(token_ids) - block_size + 1, block_size):
         content = array("q", token_ids[start : start + block_size]).tobytes()
         parent = chain_key(parent, content)
         keys.append(parent)
     return keys
+
+
+def begun_key(token_ids: Sequence[int], known: Sequence[bytes], fingerprint: bytes) -> bytes:
+    """The name of a block that is not full, behind the blocks of these names; no whole block is called so."""
+    return chain_key(known[-1] if known else _before_all(fingerprint), array("q", token_ids).tobytes())
+
+
+def _before_all(fingerprint: bytes) -> bytes:
+    return blake3(fingerprint).digest(_DIGEST_BYTES) if fingerprint else b""
 
 
 class PrefixIndex:

@@ -48,14 +48,25 @@ class Books:
         self.discard(key)
         if num_bytes > self.budget_bytes:
             return [key]
-        gone: list[bytes] = []
-        while self.used_bytes + num_bytes > self.budget_bytes:
-            victim, size = self._sizes.popitem(last=False)
-            self.used_bytes -= size
-            gone.append(victim)
+        gone = self._make_room(num_bytes)
         self._sizes[key] = num_bytes
         self.used_bytes += num_bytes
         return gone
+
+    def shrink(self, num_bytes: int) -> list[bytes] | None:
+        """Takes so many bytes off the budget; returns those that must go for it, None where it is not that large."""
+        if num_bytes > self.budget_bytes:
+            return None
+        self.budget_bytes -= num_bytes
+        return self._make_room(0)
+
+    def lend(self, num_bytes: int) -> bool:
+        """The same, for books that hold nothing."""
+        return self.shrink(num_bytes) is not None
+
+    def take_back(self, num_bytes: int) -> None:
+        """Adds to the budget again what was lent."""
+        self.budget_bytes += num_bytes
 
     def touch(self, chain: Sequence[bytes]) -> None:
         """Books a use of a chain's blocks; the first of them is the last to go."""
@@ -65,6 +76,14 @@ class Books:
 
     def discard(self, key: bytes) -> None:
         self.used_bytes -= self._sizes.pop(key, 0)
+
+    def _make_room(self, num_bytes: int) -> list[bytes]:
+        gone: list[bytes] = []
+        while self.used_bytes + num_bytes > self.budget_bytes:
+            victim, size = self._sizes.popitem(last=False)
+            self.used_bytes -= size
+            gone.append(victim)
+        return gone
 
 
 @dataclass(slots=True)
@@ -93,9 +112,14 @@ class Speed:
 
 @dataclass(slots=True)
 class Speeds:
-    """prefill: tokens per second. tiers: bytes per second of loading by all readers, with checks and copies."""
+    """prefill: tokens per second. tiers: bytes per second of loading by all readers, with checks and copies.
+
+    saving, restoring: bytes per second of copying a preempted sequence's blocks to host RAM, and back.
+    """
 
     prefill: Speed = field(default_factory=Speed)
+    saving: Speed = field(default_factory=Speed)
+    restoring: Speed = field(default_factory=Speed)
     tiers: dict[str, Speed] = field(default_factory=lambda: {HOST: Speed(), DISK: Speed()})
 
     def load_s(self, bytes_by_tier: Mapping[str, int]) -> float | None:
@@ -112,6 +136,20 @@ class Speeds:
         """Seconds of prefill that a load spares, less its own; None where a speed is not known."""
         load_s, rate = self.load_s(bytes_by_tier), self.prefill.per_s
         return None if load_s is None or rate is None else num_tokens / rate - load_s
+
+    def moves(self, num_bytes: int, num_tokens: int) -> bool:
+        """Whether bytes are copied to host RAM and back faster than tokens are computed again.
+
+        True where a speed is not known: moving is how it comes to be.
+        """
+        saving, restoring, prefill = self.saving.per_s, self.restoring.per_s, self.prefill.per_s
+        if saving is None or restoring is None or prefill is None:
+            return True
+        if num_bytes / saving + num_bytes / restoring < num_tokens / prefill:
+            return True
+        for speed in (self.saving, self.restoring, self.prefill):
+            speed.forget()
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,11 @@ from windowtax.base.errors import DoesNotFit
 from windowtax.base.units import format_bytes, format_exact_bytes
 from windowtax.cache.manager import CacheManager
 from windowtax.cache.shared import SharedCache
+from windowtax.cache.tiers import Books, Speeds
 from windowtax.engine.engine import Engine
 from windowtax.engine.load import LoadedModel, ModelFiles
 from windowtax.engine.memory import RESERVE_BYTES, admit_pool, free_bytes, shared_pool
+from windowtax.engine.offload import HostSpace
 from windowtax.engine.tier_options import TierOptions, open_tiers
 from windowtax.engine.tiering import TieredCache
 from windowtax.schedule.scheduler import DEFAULT_STEP_TOKENS, SchedulerConfig
@@ -17,6 +19,9 @@ from windowtax.spec.cache import CacheLayout
 from windowtax.spec.dtypes import cache_dtype
 from windowtax.spec.model import ModelSpec
 from windowtax.store.kv import refuse_unstorable
+
+OFFLOAD_BYTES = 2**30
+"""Of host RAM, for preempted sequences, where the user gave the cache none; at most half of what the pool leaves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +84,9 @@ def open_shared_engine(
     """An engine for many requests at once: prefixes are kept and shared, and prompts share the steps.
 
     options.limit_bytes: of the pool; half of what is free where None. max_sequences: running at once. policy: which
-    unused blocks go first (cache/eviction). tiers: host RAM and disk below the device, None for none. Raises
-    DoesNotFit,
-    with the sum, where one window does not fit; BadInput for a folder that cannot be used.
+    unused blocks go first (cache/eviction). tiers: host RAM and disk below the device, None for none; preempted
+    sequences wait in that RAM, or in OFFLOAD_BYTES of their own. Raises DoesNotFit, with the sum, where one window does
+    not fit; BadInput for a folder that cannot be used.
     """
     layout = model.spec.layout(cache_dtype(options.cache_dtype))
     refuse_unstorable(layout)
@@ -89,7 +94,8 @@ def open_shared_engine(
     pool_bytes = free // 2 if options.limit_bytes is None else min(options.limit_bytes, free)
     blocks = shared_pool(layout, context_tokens, options.step_tokens, max_sequences, pool_bytes)
     config = SchedulerConfig(max_step_tokens=options.step_tokens, max_sequences=max_sequences, share_prefill=True)
-    cache = _shared_cache(model, layout, blocks, options, policy, tiers or TierOptions())
+    spare = max(0, free - layout.pool_bytes(blocks)) // 2
+    cache = _shared_cache(model, layout, blocks, options, policy, tiers or TierOptions(), min(spare, OFFLOAD_BYTES))
     return Engine(model, cache, config, context_tokens, draft_tokens=options.draft_tokens)
 
 
@@ -100,6 +106,7 @@ def _shared_cache(
     options: EngineOptions,
     policy: str,
     tiers: TierOptions,
+    offload_bytes: int,
 ) -> SharedCache:
     fingerprint = model.fingerprint(options.cache_dtype)
     form = {
@@ -109,9 +116,12 @@ def _shared_cache(
         "weights": model.backend.weights,
     }
     lower = open_tiers(tiers, fingerprint=fingerprint, layout=layout, form=form)
+    room = lower if lower is not None and tiers.ram_bytes else Books(offload_bytes)
+    block_bytes = [layout.block_bytes(group) for group in range(len(layout.groups))]
+    space = HostSpace(room, block_bytes, Speeds() if lower is None else lower.speeds)
     if lower is None:
-        return SharedCache(layout, blocks, fingerprint=fingerprint, policy=policy)
-    return TieredCache(layout, blocks, lower, fingerprint=fingerprint, policy=policy)
+        return SharedCache(layout, blocks, fingerprint=fingerprint, policy=policy, space=space)
+    return TieredCache(layout, blocks, lower, fingerprint=fingerprint, policy=policy, space=space)
 
 
 def longest_window(model: LoadedModel, options: EngineOptions) -> int:

@@ -1,5 +1,6 @@
 """From `--cache-ram BYTES` and `--cache-ssd PATH[:BYTES]` to tiers that are open."""
 
+import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from windowtax.engine.lower import LowerTiers
 from windowtax.spec.cache import CacheLayout
 from windowtax.store.disk.tier import DiskTier
 
+log = logging.getLogger("windowtax.cache")
 _FREE_SHARE = 0.5
 _LEAST_BYTES = 16 << 20
 
@@ -57,6 +59,8 @@ def open_tiers(
     name = blake3(fingerprint + layout.block_size.to_bytes(4, "little") + shape.encode()).digest(16)
     known = {**(form or {}), "block_tokens": layout.block_size, "layers": sum(len(g.layers) for g in layout.groups)}
     disk = DiskTier(options.ssd, options.ssd_bytes, fingerprint=name, rank=rank, form=known)
+    if disk.stopped is not None:
+        log.warning("prefixes are read, not written", extra={"facts": {"why": disk.stopped}})
     return LowerTiers(options.ram_bytes, disk)
 
 

@@ -6,7 +6,8 @@ How an engine uses it (everything else is as with SharedCache):
 2. Before a waiting sequence is admitted (its `attach` follows in the same step), the scheduler asks
    `ready(sequence_id, token_ids, salt)`. False: its prefix is on the way; others may go ahead, it is asked again.
 3. Where a step came out empty because all that wait are on the way, the engine calls `wait(timeout_s)`.
-4. It books prefills with `book_prefill(num_tokens, seconds)`: loading is weighed against that.
+4. It books prefills with `book_prefill(num_tokens, seconds)`: loading is weighed against that, and so is moving what
+   was preempted, where `space` goes by the same speeds.
 5. At the end: `close()`, which writes what waits.
 
 `completed` hands new blocks down before `trim` can give them back, so no other hook is needed. After `attach`,
@@ -24,6 +25,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
+from windowtax.cache.offload import OffloadSpace
 from windowtax.cache.shared import SharedCache
 from windowtax.cache.tiers import DEVICE, DISK, HOST, Offer
 from windowtax.engine.lower import Location, LowerTiers
@@ -59,7 +61,7 @@ class Load:
         arrived: list[str] = []
         for depth, tier in enumerate(self.tiers, self.start):
             fill = self.fills.get(depth)
-            came = tier if fill is None else None if fill.cancelled() else fill.result()
+            came = tier if fill is None else None if fill.cancelled() or fill.exception() else fill.result()
             if came is None:
                 break
             arrived.append(came)
@@ -85,8 +87,9 @@ class TieredCache(SharedCache):
         *,
         fingerprint: bytes = b"",
         policy: str = "lru",
+        space: OffloadSpace | None = None,
     ) -> None:
-        super().__init__(layout, num_blocks, fingerprint=fingerprint, policy=policy)
+        super().__init__(layout, num_blocks, fingerprint=fingerprint, policy=policy, space=space)
         self.lower = lower
         self._store: KVStore | None = None
         self._part_bytes: list[int] = []
@@ -98,7 +101,7 @@ class TieredCache(SharedCache):
         self._num_loads = 0
 
     def bind(self, store: "KVStore") -> None:
-        """Says where the blocks' bytes are. Before this, nothing moves."""
+        super().bind(store)
         self._store = store
         self._part_bytes = [sum(len(plane) * plane.shape[2] for plane in group.values()) for group in store.planes]
 
@@ -149,6 +152,13 @@ class TieredCache(SharedCache):
         super().completed(sequence_id, token_ids, num_computed)
         self._hand_down(sequence_id, token_ids)
         self._land()
+
+    def promote(self, sequence_id: str, token_ids: Sequence[int], salt: str, num_new: int) -> int | None:
+        moved = super().promote(sequence_id, token_ids, salt, num_new)
+        if moved is not None:
+            chain = self._chains.get(sequence_id)
+            self._handed_down[sequence_id] = 0 if chain is None else chain.num_kept  # all of that was, before
+        return moved
 
     def free(self, sequence_id: str) -> None:
         super().free(sequence_id)
@@ -201,7 +211,7 @@ class TieredCache(SharedCache):
         load_id, end = f"load-{self._num_loads}", len(offer.tiers) + offer.start
         token_ids = token_ids[: end * size + 1]
         # Now it holds what is there, then only what the layers still read behind `end` tokens, then room for the rest.
-        if SharedCache.attach(self, load_id, token_ids, salt):
+        if self.attach_whole(load_id, token_ids, salt):
             self.trim(load_id, end * size)
         if not self.reserve(load_id, end * size, 0):
             self.free(load_id)

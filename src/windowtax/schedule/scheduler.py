@@ -2,8 +2,9 @@
 
 Every step has a budget of tokens. Running sequences come first, oldest first, so decodes never wait for a prefill;
 what is left of the budget goes to prefills in chunks (Agrawal et al. 2023, Sarathi, arXiv 2308.16369), and then to
-sequences that wait. When blocks run out, the newest running sequence gives its blocks back and is computed again
-later (preemption by recompute, Kwon et al. 2023, PagedAttention, arXiv 2309.06180, section 4.5).
+sequences that wait. When blocks run out, the newest running sequence gives its blocks back. What was in them goes to
+host RAM or is computed again later, whichever the cache says is cheaper (Kwon et al. 2023, PagedAttention, arXiv
+2309.06180, section 4.5: swapping and recomputation).
 
 With `share_prefill` no prompt takes more than its fair share of a step while others want one too, so a short prompt
 that arrives behind long ones has its first token within a few steps. Whatever a share leaves over goes to the oldest.
@@ -12,6 +13,7 @@ that arrives behind long ones has its first token within a few steps. Whatever a
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 
 from windowtax.base.errors import DoesNotFit
 from windowtax.base.units import format_bytes, format_exact_bytes, format_tokens
@@ -46,6 +48,7 @@ class Scheduler:
         self.cache = cache
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
+        self._latest = -inf  # the largest priority number that was ever queued
 
     @property
     def has_work(self) -> bool:
@@ -55,8 +58,12 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         """Queues a sequence. Raises DoesNotFit where the pool could not hold it even if it were alone."""
         self._refuse_what_cannot_fit(sequence)
-        before = [index for index, other in enumerate(self.waiting) if other.priority > sequence.priority]
-        self.waiting.insert(before[0] if before else len(self.waiting), sequence)
+        if sequence.priority >= self._latest:
+            self._latest = sequence.priority
+            self.waiting.append(sequence)  # nobody can come after it, however many wait
+            return
+        later = (place for place, other in enumerate(self.waiting) if other.priority > sequence.priority)
+        self.waiting.insert(next(later, len(self.waiting)), sequence)
 
     def schedule(self) -> Step:
         """The next step. Blocks for its tokens are taken; `commit` must follow before the next call."""
@@ -76,15 +83,11 @@ class Scheduler:
         place = 0
         while budget and place < len(self.waiting) and not preempted and len(self.running) < self.config.max_sequences:
             sequence = self.waiting[place]
-            wants_prefix = not sequence.scores_prompt
-            if wants_prefix and not self.cache.ready(sequence.sequence_id, sequence.token_ids, sequence.salt):
+            if not self._ready(sequence):
                 place += 1  # its prefix is on the way; others may go ahead
                 continue
-            cached = self._attach(sequence)
-            chunk = self._next_chunk(sequence, self._share(budget, contenders))
-            if not reserve(sequence.sequence_id, chunk.start, chunk.num_tokens):
-                if cached:
-                    self._detach(sequence)
+            chunk = self._first_chunk(sequence, self._share(budget, contenders))
+            if chunk is None:
                 break
             contenders -= contenders > 1
             del self.waiting[place]
@@ -103,11 +106,11 @@ class Scheduler:
         return max(1, reading + min(len(self.waiting), self.config.max_sequences - len(self.running)))
 
     def _share(self, budget: int, contenders: int) -> int:
-        """A fair share of what is left of a step: whole blocks, and at least one where there is room for it."""
+        """A fair share of what is left of a step: whole blocks where there are enough for all."""
         if contenders == 1:
             return budget
-        size = self.cache.layout.block_size
-        return min(budget, max(size, budget // contenders // size * size))
+        size, share = self.cache.layout.block_size, max(1, budget // contenders)
+        return share // size * size or share
 
     def _spend(self, budget: int, chunks: list[Chunk]) -> None:
         """Gives what shares left over to the prompts that can use it, oldest first."""
@@ -119,6 +122,30 @@ class Scheduler:
                 chunks[index] = Chunk(chunk.sequence, chunk.start, chunk.num_tokens + more)
                 budget -= more
 
+    def _ready(self, sequence: Sequence) -> bool:
+        """Whether a waiting sequence may be admitted, rather than wait for what others compute or a tier loads."""
+        if sequence.offloaded or sequence.scores_prompt:
+            return True
+        return self.cache.ready(sequence.sequence_id, sequence.token_ids, sequence.salt)
+
+    def _first_chunk(self, sequence: Sequence, budget: int) -> Chunk | None:
+        """What a waiting sequence computes first, with blocks for it; None where there are too few."""
+        if sequence.offloaded:
+            chunk, cache = self._next_chunk(sequence, budget), self.cache
+            moved = cache.promote(sequence.sequence_id, sequence.token_ids, sequence.salt, chunk.num_tokens)
+            sequence.moved_bytes += moved or 0
+            sequence.offloaded = moved is None
+            return None if moved is None else chunk
+        cached = self._attach(sequence)
+        chunk = self._next_chunk(sequence, budget)
+        if self.cache.reserve(sequence.sequence_id, chunk.start, chunk.num_tokens):
+            sequence.num_recomputed_tokens += max(0, sequence.num_lost_tokens - chunk.start)
+            sequence.num_lost_tokens = 0
+            return chunk
+        self.cache.free(sequence.sequence_id)
+        sequence.num_computed_tokens -= cached
+        return None
+
     def _attach(self, sequence: Sequence) -> int:
         """Begins a waiting sequence with what the cache keeps of its prefix; returns how many tokens that is."""
         known = () if sequence.scores_prompt else sequence.token_ids
@@ -128,11 +155,6 @@ class Scheduler:
             if not sequence.num_preemptions:
                 sequence.num_cached_tokens = min(cached, sequence.num_prompt_tokens)
         return cached
-
-    def _detach(self, sequence: Sequence) -> None:
-        """Lets go of that again where the rest finds no room."""
-        self.cache.free(sequence.sequence_id)
-        sequence.num_computed_tokens = 0
 
     def commit(self, step: Step, rejected: Mapping[str, int] | None = None) -> None:
         """Books a computed step: counters move on, and blocks behind every window go back.
@@ -153,7 +175,7 @@ class Scheduler:
         elif sequence.status is Status.WAITING:
             self.waiting.remove(sequence)
         sequence.status = Status.FINISHED
-        self.cache.free(sequence.sequence_id)
+        self.cache.end(sequence.sequence_id)
 
     def _next_chunk(self, sequence: Sequence, budget: int) -> Chunk:
         start = sequence.num_computed_tokens
@@ -189,8 +211,13 @@ class Scheduler:
 
     def _preempt(self, sequence: Sequence) -> None:
         self.running.remove(sequence)
-        self.cache.free(sequence.sequence_id)
-        sequence.num_computed_tokens = 0
+        sequence.offloaded = self.cache.offload(sequence.sequence_id, sequence.num_computed_tokens)
+        if sequence.offloaded:
+            sequence.num_moves += 1
+        else:
+            self.cache.free(sequence.sequence_id)
+            sequence.num_lost_tokens = sequence.num_computed_tokens
+            sequence.num_computed_tokens = 0
         sequence.draft_ids.clear()
         sequence.num_preemptions += 1
         sequence.status = Status.WAITING

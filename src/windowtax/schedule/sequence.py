@@ -22,6 +22,10 @@ class Sequence:
     prefixes others do not share. priority: lower ones are admitted first and preempted last. num_cached_tokens: of the
     prompt, found in the cache when it was first admitted. scores_prompt: the logits of all its tokens are wanted, so it
     is computed from its start, whatever is kept.
+
+    offloaded: whether what it has computed waits in host RAM. num_moves: preemptions after which it did; moved_bytes:
+    that were copied back then. num_recomputed_tokens: computed once more after the other preemptions; num_lost_tokens:
+    given up in the last one.
     """
 
     sequence_id: str
@@ -36,6 +40,11 @@ class Sequence:
     priority: int = 0
     num_cached_tokens: int = 0
     scores_prompt: bool = False
+    offloaded: bool = False
+    num_moves: int = 0
+    moved_bytes: int = 0
+    num_recomputed_tokens: int = 0
+    num_lost_tokens: int = 0
 
     def __post_init__(self) -> None:
         self.num_prompt_tokens = len(self.token_ids)

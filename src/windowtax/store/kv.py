@@ -136,6 +136,11 @@ class KVStore:
                 part.copy_(torch.tensor(values))
             begin += part.numel()
 
+    def copy_block(self, group: int, source: int, target: int) -> None:
+        """Makes one block of a group what another one is: every plane, in every layer."""
+        for plane in self.planes[group].values():
+            plane[:, target] = plane[:, source]
+
 
 def rows_per_block(cache: LayerCache, block_size: int) -> int:
     """Rows that one block of a part has: tokens, summaries, or one state."""

@@ -31,7 +31,8 @@ class Folder:
         self.path = path
         self.segments = path / "segments"
         self.index = path / "index"
-        self._lock = FileLock(str(path / "writer.lock"), timeout=0)
+        # An engine opens its folder in one thread and closes it in its own.
+        self._lock = FileLock(str(path / "writer.lock"), timeout=0, thread_local=False)
         if must_exist and not self.segments.is_dir():
             raise BadInput(
                 f"{path} is no folder of kept prefixes.", "Give the folder that `--cache-ssd` named, or start a server."

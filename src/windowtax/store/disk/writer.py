@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import logging
 import threading
 import time
 from collections import deque
@@ -16,6 +17,7 @@ from windowtax.store.disk.room import Room, sync_folder
 from windowtax.store.disk.segment import SegmentWriter, segment_numbers
 from windowtax.store.disk.shelf import Shelf, waiting_entry
 
+log = logging.getLogger("windowtax.cache")
 _RETRY_S = 30.0
 _IDLE_S = 5.0
 _SAVE_SHARE = 0.02
@@ -119,8 +121,10 @@ class Writer:
             try:
                 job()
             except OSError as error:
-                self.stopped = f"{_TEXT.get(error.errno or 0, error.strerror)} ({self.shelf.folder.path})"
-                self._retry_at = self.shelf.clock() + _RETRY_S
+                self._stop(f"{_TEXT.get(error.errno or 0, error.strerror)} ({self.shelf.folder.path})")
+            except Exception as error:  # a thread that ends here would leave those hanging that wait for it
+                log.exception("a prefix could not be kept")
+                self._stop(f"{type(error).__name__}: {error} ({self.shelf.folder.path})")
             finally:
                 with self._changed:
                     self._busy = False
@@ -128,11 +132,19 @@ class Writer:
         self._seal()
         self._save()
 
+    def _stop(self, why: str) -> None:
+        if self.stopped != why:
+            log.warning("prefixes are not written for now", extra={"facts": {"why": why}})
+        self.stopped = why
+        self._retry_at = self.shelf.clock() + _RETRY_S
+
     def _write_waiting(self, key: bytes) -> None:
         entry, record = self.shelf.waiting[key]
         counters, written = self.shelf.counters, False
         try:
             self._append(record, entry)
+            if self.stopped is not None:
+                log.warning("prefixes are written again", extra={"facts": {"folder": str(self.shelf.folder.path)}})
             self.stopped, written = None, True
         finally:
             with self._changed:
