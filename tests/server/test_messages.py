@@ -45,8 +45,10 @@ def test_counting_agrees_with_usage(client: anthropic.Anthropic) -> None:
 def test_cached_tokens_are_not_among_input_tokens(client: anthropic.Anthropic) -> None:
     asked: Any = {"model": "tiny", "max_tokens": 1, "messages": [{"role": "user", "content": "twice " * 20}]}
     first, second = (client.messages.create(**asked).usage for _ in range(2))
-    assert first.cache_read_input_tokens == 0 and (second.cache_read_input_tokens or 0) > 0
-    assert first.input_tokens == second.input_tokens + (second.cache_read_input_tokens or 0)
+    # Other tests have left prompts that begin alike, but not for a whole block.
+    assert (first.cache_read_input_tokens or 0) < 16 < (second.cache_read_input_tokens or 0)
+    sums = {usage.input_tokens + (usage.cache_read_input_tokens or 0) for usage in (first, second)}
+    assert len(sums) == 1, "together they are the prompt"
 
 
 def test_the_events_of_a_stream_in_order(server: Running) -> None:

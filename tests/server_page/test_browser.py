@@ -5,6 +5,7 @@ Needs `apt-get install chromium` and `pip install playwright` (no browser downlo
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from tests.server.harness import Running, serving, until
 from tests.server_page.conftest import WINDOW
 from windowtax.engine.load import LoadedModel
 from windowtax.engine.prompt import build_prompt
+from windowtax.engine.tier_options import TierOptions
 from windowtax.server.keys import make_keyring
 
 playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
@@ -338,3 +340,29 @@ def test_the_bill_says_why_the_prefix_was_not_found(seen: Open, server: Running)
     remark = one.page.locator("details.bill tr", has_text="Computed anew").locator(".remark")
     remark.get_by_text('("d" where "c" was)').wait_for()
     assert "a token differs from what is kept" in remark.inner_text()
+
+
+def test_the_tiers_show_where_the_blocks_of_a_prefix_lie(seen: Open, model: LoadedModel, tmp_path: Path) -> None:
+    tiers = TierOptions(ram_bytes=4 << 20, ssd=tmp_path, ssd_bytes=64 << 20)
+    with serving(model, window=WINDOW, tiers=tiers) as server:
+        ask(seen(server), "When?", files={"ferries.txt": BOOK}, max_tokens=2)
+    with serving(model, window=WINDOW, tiers=tiers) as server:
+        one = seen(server, "blocks")
+        row = one.page.locator("#tiers tbody tr", has_text="Ferry 0 leaves")
+        row.wait_for()
+        assert row.locator("td").all_inner_texts()[3:] == ["–", "–", "all"], "after a restart it lies on disk alone"
+        assert one.page.locator("#tier-tiles .tile").count() == 2
+        one.page.keyboard.press("Alt+Digit1")
+        ask(one, "When?", files={"ferries.txt": BOOK}, max_tokens=2)
+        assert "on disk" in billed(one)["Found in the cache"][1]
+        one.page.keyboard.press("Alt+Digit2")
+        one.page.wait_for_function(
+            "() => [...document.querySelectorAll('#tiers td:nth-child(5)')].some(cell => cell.textContent !== '–')"
+        )
+        assert "Disk" in one.page.locator("#tiers thead").inner_text()
+
+
+def test_a_server_without_tiers_shows_none(seen: Open, server: Running) -> None:
+    one = seen(server, "blocks")
+    one.page.locator("#pool .tile").first.wait_for()
+    assert one.page.locator("#tiers-section").is_hidden()

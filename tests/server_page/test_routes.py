@@ -7,7 +7,7 @@ import pytest
 
 from tests.page.asking import planner
 from tests.server.harness import Running, serving
-from windowtax.engine.block_map import map_of
+from windowtax.engine.block_map import map_of, seen_of
 from windowtax.engine.load import LoadedModel
 from windowtax.engine.prompt import build_prompt
 from windowtax.plan.page.document import figures_json
@@ -81,7 +81,8 @@ def test_the_map_is_that_of_the_engine(server: Running) -> None:
     assert server.post("/v1/chat/completions", body).status_code == 200
     server.wait_idle()
     found = server.client.get("/v1/cache/map").json()
-    assert found == server.served.service.do(lambda engine: map_of(engine, "")).result()
+    seen = server.served.service.do(lambda engine: seen_of(engine, "")).result()
+    assert found == map_of(server.engine, seen)
     assert any("A question that fills" in (one["words"] or "") for one in found["segments"])
 
 

@@ -12,12 +12,16 @@ from windowtax.base.errors import BadInput
 from windowtax.base.units import format_bytes, parse_bytes
 from windowtax.catalog.machine import THIS_MACHINE
 from windowtax.cli import cache_text as text
+from windowtax.cli.cache_explain import explain
 from windowtax.cli.console import console, messages
 from windowtax.cli.price_words import print_json
 from windowtax.engine.kept import KeptPrefixes, Run, whole_paths
 from windowtax.engine.tier_options import default_folder
 
-app = typer.Typer(no_args_is_help=True, help="Kept prefixes on disk: list, check, pin, move and clear them.")
+app = typer.Typer(
+    no_args_is_help=True, help="Kept prefixes: list, check, pin, move and clear those on disk; explain why one missed."
+)
+app.command("explain")(explain)
 
 Folder = Annotated[
     Path | None, typer.Option(help="The folder that --cache-ssd names. Default: in the user's cache folder.")

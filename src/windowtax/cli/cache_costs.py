@@ -72,7 +72,7 @@ class Costs:
 
     def _plan(self, num_tokens: int) -> Plan | None:
         options = PlanOptions(
-            cache_dtype=str(self.form.get("cache_dtype", "bf16")),
+            cache_dtype=str(self.form.get("cache_dtype", "checkpoint")),
             weights=str(self.form.get("plan_weights", "checkpoint")),
         )
         try:

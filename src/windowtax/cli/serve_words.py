@@ -64,6 +64,19 @@ class ServeWords:
     ] = None
     eviction: Annotated[str, typer.Option(help="Which kept blocks go first when room is needed.")] = "lru"
     chat_template: Annotated[Path | None, typer.Option(help="A Jinja file instead of the model's own.")] = None
+    normalize: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND[=WAY]",
+            help="Take what changes out of cached prefixes: billing, date, time, ids, all, /REGEX/=last. Default: off.",
+        ),
+    ] = None
+    reasoning_parser: Annotated[
+        str, typer.Option(help="How thoughts before answers are marked: auto (by the template), none, or vLLM's names.")
+    ] = "auto"
+    tool_call_parser: Annotated[
+        str, typer.Option(help="How calls of tools are read: auto (by the template), or vLLM's names.")
+    ] = "auto"
     served_model_name: Annotated[list[str] | None, typer.Option(help="What requests call it. May be repeated.")] = None
     api_key: Annotated[
         list[str] | None,

@@ -29,9 +29,13 @@ from windowtax.server.keys import make_keyring
 from windowtax.server.ledger import Ledger, ledger_path
 from windowtax.server.logs import FORMATS, set_up
 from windowtax.server.metrics import Metrics
+from windowtax.server.normalize import Normalizer
+from windowtax.server.opening import opening
+from windowtax.server.reasoning import thoughts_of
 from windowtax.server.run import bind, make_server
 from windowtax.server.served import Served
 from windowtax.server.settings import DEFAULT_PRICE_LIST, Settings
+from windowtax.server.toolcalls.formats import check_parser
 from windowtax.spec.hardware import Hardware
 
 _HERE = ("127.0.0.1", "localhost", "::1")
@@ -49,12 +53,15 @@ def run(name: str, words: ServeWords) -> None:
             f"--log-format {words.log_format} and --log-level {words.log_level} make no log.",
             f"Formats: {', '.join(FORMATS)}; levels: {', '.join(_LEVELS)}.",
         )
+    thoughts_of(words.reasoning_parser, None)
+    check_parser(words.tool_call_parser)
     keyring = make_keyring(words.api_key or (), words.api_keys_file)
     listening = bind(words.host, words.port)
     try:
         set_up(words.log_format, words.log_level)
-        engine, why = open_engine(name, words, err)
-        served = _served(engine, words)
+        with opening(listening):
+            engine, why = open_engine(name, words, err)
+            served = _served(engine, words)
         running = make_server(make_app(served, keyring), served)
         address = f"http://{words.host}:{listening.getsockname()[1]}"
         _say(err, engine, why, served, address, is_open=keyring.is_open)
@@ -107,6 +114,9 @@ def _served(engine: Engine, words: ServeWords) -> Served:
         body_bytes=parse_bytes(words.max_body_bytes),
         drain_s=words.drain_timeout,
         usd_per_hour=rent if words.usd_per_hour is None else words.usd_per_hour,
+        normalizer=Normalizer.parse(words.normalize or ()),
+        reasoning_parser=words.reasoning_parser,
+        tool_call_parser=words.tool_call_parser,
         price_list=DEFAULT_PRICE_LIST if words.compare_api is None else PriceList.parse(words.compare_api),
     )
     limits = ServiceLimits(max_waiting=words.max_waiting, timeout_s=words.request_timeout)

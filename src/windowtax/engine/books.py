@@ -1,6 +1,8 @@
 """The books of a running engine, for people and pages: read them in the thread that owns the engine."""
 
-from typing import Any
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, cast
 
 from windowtax.cache.eviction.base import CachedBlock
 from windowtax.cache.shared import SharedCache
@@ -21,17 +23,24 @@ def windows_held(engine: Engine) -> float:
     return min((have / count for have, count in zip(engine.cache.num_blocks, need, strict=True) if count), default=0.0)
 
 
+def unused_bytes(engine: Engine) -> int:
+    """Bytes of kept blocks that no request uses now."""
+    return engine.cache.kept_bytes if isinstance(engine.cache, SharedCache) else 0
+
+
 def forget_unused(engine: Engine) -> int:
     """Gives back every kept block that nobody uses; returns how many those were."""
     return engine.cache.forget() if isinstance(engine.cache, SharedCache) else 0
 
 
-def books_of(engine: Engine, num_listed: int = 0) -> Json:
+def books_of(engine: Engine, salt: str = "", num_listed: int = 0) -> Json:
     """What the pool holds, who holds it, and what is kept; up to num_listed kept blocks one by one.
 
-    Bytes are exact. No prompt is shown: blocks go by their hashes.
+    Bytes are exact, and everybody's. Sequences and blocks are those of the asking tenant: the name of a block is a hash
+    of what is in it, which whoever guesses that could check.
     """
     books, layout = engine.cache, engine.cache.layout
+    sequences = [*engine.scheduler.running, *engine.scheduler.waiting]
     found: Json = {
         "pool_bytes": layout.pool_bytes(books.num_blocks),
         "held_bytes": books.held_bytes,
@@ -57,21 +66,31 @@ def books_of(engine: Engine, num_listed: int = 0) -> Json:
                 "cached_tokens": sequence.num_cached_tokens,
                 "held_bytes": books.held_bytes_of(sequence.sequence_id),
             }
-            for sequence in [*engine.scheduler.running, *engine.scheduler.waiting]
+            for sequence in sequences
+            if sequence.salt == salt
         ],
+        "other_sequences": sum(sequence.salt != salt for sequence in sequences),
     }
-    return found | _kept(books, num_listed) if isinstance(books, SharedCache) else found
+    return found | _kept(books, salt, num_listed) if isinstance(books, SharedCache) else found
 
 
-def _kept(books: SharedCache, num_listed: int) -> Json:
-    kept = list(books.index.blocks())
+def _kept(books: SharedCache, salt: str, num_listed: int) -> Json:
     return {
         "shares_prefixes": books.can_share,
-        "kept_blocks": len(kept),
+        "kept_blocks": len(books.index),
         "kept_unused_bytes": books.kept_bytes,
         "evicted_blocks": books.num_evicted,
-        "blocks": [_block(block) for block in kept[:num_listed]],
+        "blocks": [_block(block) for block in islice(_blocks_of(books, salt), num_listed)],
     }
+
+
+def _blocks_of(books: SharedCache, salt: str) -> Iterator[CachedBlock]:
+    """A tenant's kept blocks, each behind the one that it continues."""
+    ahead = books.followers(None, salt)
+    while ahead:
+        block = ahead.pop()
+        yield block
+        ahead += books.followers(cast(bytes, block.key), salt)
 
 
 def _block(block: CachedBlock) -> Json:
@@ -82,9 +101,8 @@ def _block(block: CachedBlock) -> Json:
         "depth": block.depth,
         "users": block.references,
         "uses": block.uses,
-        "tier": "device",
     }
 
 
 def _hex(block: CachedBlock) -> str:
-    return block.key.hex() if isinstance(block.key, bytes) else str(block.key)
+    return cast(bytes, block.key).hex()

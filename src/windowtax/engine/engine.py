@@ -19,7 +19,7 @@ from windowtax.engine.sampler import Sampler, SamplingState
 from windowtax.engine.sampling import SamplingParams
 from windowtax.engine.scoring import chosen_logprobs, score_prompts
 from windowtax.engine.speculate import PromptLookup
-from windowtax.engine.tiering import TieredCache
+from windowtax.engine.variant import salt_with_table
 from windowtax.schedule.scheduler import Scheduler, SchedulerConfig
 from windowtax.schedule.sequence import Sequence
 from windowtax.schedule.step import Chunk, Step
@@ -48,8 +48,7 @@ class Engine:
         self.cache = cache
         self.scheduler = Scheduler(config, cache)
         self.runner = Runner(model.decoder, cache, model.device)
-        if isinstance(cache, TieredCache):
-            cache.bind(self.runner.store)
+        cache.bind(self.runner.store)
         self.sampler = Sampler()
         self.context_tokens = context_tokens
         self.requests: dict[str, Request] = {}
@@ -78,9 +77,11 @@ class Engine:
             )
         params.refuse_other_model(self.model.spec.vocab_size)
         request_id = f"request-{next(self._ids)}"
+        salt = salt_with_table(self.model.spec, total, salt)
         sequence = Sequence(request_id, list(prompt_ids), params.max_tokens, salt=salt, priority=priority)
         tokenizer = self.model.tokenizer
-        decoder = None if tokenizer is None else StreamDecoder(tokenizer, params.stop)
+        shown = params.show_special_tokens
+        decoder = None if tokenizer is None else StreamDecoder(tokenizer, params.stop, skip_special_tokens=not shown)
         sampling = SamplingState(params, sequence.token_ids, self._end_ids(params))
         # A draft is checked against the greedy choice; a penalty would have to follow the draft token by token.
         guesses = self.draft_tokens > 0 and params.may_guess
@@ -158,6 +159,10 @@ class Engine:
     def _book_tokens(
         self, request: Request, token_ids: list[int], logprobs: list[TokenLogprob | None], now: float
     ) -> Iterator[Event]:
+        if not request.sampling.params.max_tokens:  # its prompt is computed, and that was all
+            self._finish(request, FinishReason.LENGTH, now)
+            yield Event(request.request_id, request.sequence.num_computed_tokens, finish_reason=FinishReason.LENGTH)
+            return
         for index, (token_id, logprob) in enumerate(zip(token_ids, logprobs, strict=False)):
             request.meter.accepted_tokens += index > 0
             yield self._book_token(request, token_id, logprob, now)
@@ -237,7 +242,8 @@ class Engine:
             else:
                 meter.prefill_s += share
                 meter.prefill_tokens += chunk.num_tokens
-                self.cache.book_prefill(chunk.num_tokens, share)
+                if chunk.num_tokens > 1:  # one alone takes as long as a decode step: that is not a prompt's rate
+                    self.cache.book_prefill(chunk.num_tokens, share)
 
 
 def is_decode(chunk: Chunk) -> bool:

@@ -29,8 +29,12 @@ _JSON_STYLE = {"whitespace_pattern": r" |\n[ \t]{0,60}"}
 
 @dataclass(frozen=True, eq=False)
 class Grammar:
-    """A compiled grammar. vocab_size: of the model that it is for. warnings: what it may not do as written."""
+    """A compiled grammar. vocab_size: of the model that it is for. warnings: what it may not do as written.
 
+    source: as llguidance reads it.
+    """
+
+    source: str
     vocab_size: int
     warnings: tuple[str, ...]
     _prototype: "LLMatcher"
@@ -140,6 +144,21 @@ class Grammars:
             raise BadInput("There are no tools to call.", "Give at least one, or leave the tools out.")
         return self.context_free(_tool_grammar(tools, form, required, parallel))
 
+    def after_thoughts(self, grammar: Grammar, begin: str, end: str, *, opened: bool) -> Grammar:
+        """What `grammar` describes, behind thoughts that are free: from `begin` to `end`, or not at all.
+
+        opened: the thoughts have begun already and must end.
+        """
+        first = "thoughts" if opened else f"({_literal(begin)} thoughts)?"
+        lines = [
+            f"start: {first} @answer",
+            r"thoughts: thought /\s{0,4}/",
+            rf"thought[lazy]: /(.|\n)*/ {_literal(end)}",
+        ]
+        parts = _parts(grammar.source)
+        whole = {"grammars": [{"lark_grammar": "\n".join(lines)}, {**parts[0], "name": "answer"}, *parts[1:]]}
+        return self._compile("grammar", lambda _: json.dumps(whole))
+
     def _compile(self, kind: str, write: "Callable[[type[LLMatcher]], str]") -> Grammar:
         try:
             from llguidance import LLMatcher
@@ -168,7 +187,7 @@ class Grammars:
         prototype = LLMatcher(self._adapted, grammar, log_level=0)
         if prototype.is_error():
             raise _refusal(kind, prototype.get_error())
-        return Grammar(self._vocab_size, tuple(prototype.get_grammar_warnings()), prototype)
+        return Grammar(grammar, self._vocab_size, tuple(prototype.get_grammar_warnings()), prototype)
 
 
 class _Vocabulary:
@@ -232,6 +251,11 @@ def _tool_grammar(tools: Mapping[str, Mapping[str, Any]], form: CallForm, requir
     else:
         lines += ["start: TEXT | calls", r"TEXT: /([^{](.|\n)*)?/"]
     return "\n".join(lines)
+
+
+def _parts(source: str) -> list[dict[str, Any]]:
+    """A grammar as llguidance's list of grammars, of which the first is the one to begin with."""
+    return json.loads(source)["grammars"] if source.lstrip().startswith("{") else [{"lark_grammar": source}]
 
 
 def _literal(text: str) -> str:

@@ -19,9 +19,11 @@ class SamplingParams:
     repetition_penalty: above 1 makes tokens of the prompt and the answer less likely. frequency_penalty,
     presence_penalty: taken off a token's logit for each time, and once, that the answer holds it. logit_bias: by token
     id, added to its logit. grammar: what the answer must follow. seed: None draws a new one.
-    max_tokens: of the answer. min_tokens: before these no end token is chosen and no stop text counts. stop: texts that
+    max_tokens: of the answer; 0 computes the prompt and nothing behind it.
+    min_tokens: before these no end token is chosen and no stop text counts. stop: texts that
     end the answer and are cut off. stop_token_ids: tokens that end it besides the model's own. ignore_eos: go on past
     the model's own end tokens.
+    show_special_tokens: write special tokens into the text too, where it is read for marks that are such tokens.
     logprobs: log-probabilities of the answer's tokens, with so many of the likeliest ones beside each; None for none.
     prompt_logprobs: those of the prompt too; nothing of such a prompt is taken from the cache.
     """
@@ -41,11 +43,12 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
+    show_special_tokens: bool = False
     logprobs: int | None = None
     prompt_logprobs: bool = False
 
     def __post_init__(self) -> None:
-        _whole("max_tokens", self.max_tokens, 1, "at least 1")
+        _whole("max_tokens", self.max_tokens, 0, "0 or more")
         _whole("min_tokens", self.min_tokens, 0, f"0 to max_tokens, {self.max_tokens:,}", self.max_tokens + 1)
         _whole("top_k", self.top_k, 0, "0 (off) or more")
         _number("temperature", self.temperature, 0, math.inf, "0 (always the likeliest token) or more")

@@ -131,6 +131,8 @@ class EngineService:
         done: Future[T] = Future()
 
         def errand() -> None:
+            if not done.set_running_or_notify_cancel():
+                return  # whoever wanted it has left
             try:
                 done.set_result(work(self.engine))
             except BaseException as error:
@@ -269,7 +271,7 @@ class EngineService:
                 self._tell(ticket, ticket.request, event)
 
     def _tell(self, ticket: Ticket, request: Request, event: Event) -> None:
-        if event.token_id is None:
+        if event.token_id is None and event.finish_reason is None:
             progress = Progress(
                 index=ticket.index,
                 num_computed_tokens=min(event.num_computed_tokens, request.sequence.num_prompt_tokens),
@@ -278,8 +280,10 @@ class EngineService:
             )
             ticket.box.put(progress)
             return
-        logprobs = () if event.logprob is None else (event.logprob,)
-        ticket.box.put(Text(index=ticket.index, token_ids=(event.token_id,), text=event.text, logprobs=logprobs))
+        if event.token_id is not None:
+            self.tally.sampled(request)
+            logprobs = () if event.logprob is None else (event.logprob,)
+            ticket.box.put(Text(index=ticket.index, token_ids=(event.token_id,), text=event.text, logprobs=logprobs))
         if event.finish_reason is not None:
             del self._tickets[event.request_id]
             self.tally.ended(request, event.finish_reason)

@@ -25,8 +25,9 @@ def conversation_of(
     tools: Sequence[Json] | None,
     tool_choice: Mapping[str, Any] | None,
     output_config: Mapping[str, Any] | None,
+    thinking: Mapping[str, Any] | None,
 ) -> Conversation:
-    """The conversation of a message's body. Raises ApiError 400."""
+    """The conversation of a message's body; templates that can think are told whether to. Raises ApiError 400."""
     offered = openai_tools(tools or [])
     choice = tool_choice or {"type": "auto"}
     kind = choice.get("type")
@@ -36,13 +37,16 @@ def conversation_of(
         chosen = chosen_tool(_CHOICES[kind], offered)
     else:
         raise bad_field("tool_choice", f"tool_choice.type is {str(kind)[:80]!r}; write auto, any, tool or none.")
-    made = [{"role": "system", "content": content_text(system, "system")}] if system else []
+    named = [("system", {"role": "system", "content": content_text(system, "system")})] if system else []
+    named += [(f"messages[{i}]", made) for i, message in enumerate(messages) for made in openai_messages(message, i)]
     return Conversation(
-        messages=[*made, *openai_messages(messages)],
+        messages=[message for _, message in named],
+        names=[name for name, _ in named],
         tools=offered,
         tool_choice=chosen,
         several_calls=choice.get("disable_parallel_tool_use") is not True,
         schema=response_schema((output_config or {}).get("format"), "output_config.format"),
+        variables={} if thinking is None else {"enable_thinking": thinking.get("type") != "disabled"},
     )
 
 
@@ -60,26 +64,23 @@ def openai_tools(tools: Sequence[Json]) -> list[Json]:
     return found
 
 
-def openai_messages(messages: Sequence[Json]) -> list[Json]:
-    """Messages with content blocks, taken apart: a tool's result is a message of its own there."""
-    found: list[Json] = []
-    for place, message in enumerate(messages):
-        where, role, content = f"messages[{place}]", message.get("role"), message.get("content")
-        if role not in ("user", "assistant", "system"):
-            raise bad_field(f"{where}.role", f"{where}.role is {str(role)[:80]!r}; write user or assistant.")
-        if isinstance(content, str):
-            found.append({"role": role, "content": content})
-        elif isinstance(content, list) and all(isinstance(block, Mapping) for block in content):
-            found += _blocks(str(role), content, where)
-        else:
-            raise bad_field(f"{where}.content", f"{where}.content must be a text or a list of content blocks.")
-    return found
+def openai_messages(message: Json, place: int) -> list[Json]:
+    """A message with content blocks, taken apart: a tool's result is a message of its own there."""
+    where, role, content = f"messages[{place}]", message.get("role"), message.get("content")
+    if role not in ("user", "assistant", "system"):
+        raise bad_field(f"{where}.role", f"{where}.role is {str(role)[:80]!r}; write user or assistant.")
+    if isinstance(content, str):
+        return [{"role": role, "content": content}]
+    if isinstance(content, list) and all(isinstance(block, Mapping) for block in content):
+        return _blocks(str(role), content, where)
+    raise bad_field(f"{where}.content", f"{where}.content must be a text or a list of content blocks.")
 
 
 def _blocks(role: str, blocks: Sequence[Json], where: str) -> list[Json]:
     results: list[Json] = []
     calls: list[Json] = []
     texts: list[str] = []
+    thoughts = ""
     for block in blocks:
         kind = block.get("type")
         if kind == "tool_result":
@@ -89,9 +90,13 @@ def _blocks(role: str, blocks: Sequence[Json], where: str) -> list[Json]:
             arguments = json.dumps(block.get("input") or {}, ensure_ascii=False)
             function = {"name": block.get("name"), "arguments": arguments}
             calls.append({"id": block.get("id"), "type": "function", "function": function})
-        elif kind not in ("thinking", "redacted_thinking"):  # templates drop earlier thoughts
+        elif kind == "thinking":
+            thoughts += str(block.get("thinking") or "")
+        elif kind != "redacted_thinking":
             texts.append(content_text([block], f"{where}.content"))
     spoken: Json = {"role": role, "content": "\n".join(texts)}
+    if thoughts:
+        spoken["reasoning_content"] = thoughts  # templates show those that they want to be seen again
     if calls:
         spoken["tool_calls"] = calls
     return [*results, spoken] if texts or calls or not results else results

@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp
 
 from windowtax.base.errors import WindowtaxError
@@ -17,6 +18,7 @@ from windowtax.server.errors import ApiError, api_error
 from windowtax.server.gate import Gate
 from windowtax.server.generate import ClientGone
 from windowtax.server.keys import Keyring
+from windowtax.server.openapi import describe
 from windowtax.server.page import routes as page
 from windowtax.server.served import Served
 from windowtax.server.version import version
@@ -40,6 +42,7 @@ def make_app(served: Served, keyring: Keyring) -> ASGIApp:
     app.state.served = served
     for module in MODULES:
         app.include_router(module.router)
+    describe(app, is_open=keyring.is_open)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(WindowtaxError, _windowtax_error)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -85,7 +88,19 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _answer(request, ApiError(error.status_code, str(error.detail), headers=dict(error.headers or {})))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_methods(request))
+    return _answer(request, ApiError(error.status_code, str(error.detail), headers=headers))
+
+
+def _methods(request: Request) -> list[str]:
+    """All methods of a path: each of its routes alone knows its own."""
+    found = set[str]()
+    for route in (route for module in MODULES for route in module.router.routes):
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return sorted(found)
 
 
 async def _gone(request: Request, error: Exception) -> Response:

@@ -21,7 +21,9 @@ class CallBill:
     """One call, its choices together. Times in s; prompt tokens are counted once, computing once per choice.
 
     ttft_s: from arrival to the first token of any choice. tpot_s: of each further token, the mean over choices.
-    miss: why the cache held no more of the prompt, where that was asked for.
+    num_moves: preemptions after which what was computed waited in host RAM; moved_bytes: copied back from there;
+    recomputed_tokens: computed again after the others.
+    miss: why the cache held no more of the prompt, where that was asked for. normalized: what --normalize changed.
     recompute_avoided_s: cached tokens, at what a prompt token has taken on this server so far; None before it knows.
     """
 
@@ -42,7 +44,11 @@ class CallBill:
     api_usd: float
     api: str
     num_preemptions: int
+    num_moves: int
+    moved_bytes: int
+    recomputed_tokens: int
     miss: Json | None = None
+    normalized: Sequence[Json] = ()
 
     @property
     def num_cached_tokens(self) -> int:
@@ -51,7 +57,9 @@ class CallBill:
 
     def record(self) -> Json:
         """The vendor object in `usage`."""
-        explained = {} if self.miss is None else {"miss": self.miss}
+        explained: Json = {} if self.miss is None else {"miss": self.miss}
+        if self.normalized:
+            explained["normalized"] = list(self.normalized)
         return explained | {
             "cached_tokens_by_tier": self.cached_tokens,
             "kv_peak_bytes": self.kv_peak_bytes,
@@ -65,6 +73,9 @@ class CallBill:
             "decode_s": self.decode_s,
             "compute_s": self.compute_s,
             "preemptions": self.num_preemptions,
+            "preemptions_moved": self.num_moves,
+            "preemption_moved_bytes": self.moved_bytes,
+            "preemption_recomputed_tokens": self.recomputed_tokens,
             "usd": self.own_usd,
             "usd_api": self.api_usd,
             "api": self.api,
@@ -109,11 +120,41 @@ class Biller:
             compute_s=compute_s,
             recompute_avoided_tokens=avoided,
             recompute_avoided_s=None if rate is None else rate * avoided,
-            own_usd=None if self.usd_per_hour is None else usd_for_seconds(self.usd_per_hour, compute_s),
+            own_usd=self.own_usd(compute_s),
             api_usd=usd_api,
-            api=f"{self._list.provider}/{self._list.model}",
+            api=self.api,
             num_preemptions=sum(request.sequence.num_preemptions for request in requests),
+            num_moves=sum(request.sequence.num_moves for request in requests),
+            moved_bytes=sum(request.sequence.moved_bytes for request in requests),
+            recomputed_tokens=sum(request.sequence.num_recomputed_tokens for request in requests),
         )
+
+    @property
+    def api(self) -> str:
+        """The API that is compared with."""
+        return str(self._list)
+
+    def own_usd(self, seconds: float | None) -> float | None:
+        """Seconds of this machine in dollars; None where either is not known."""
+        if seconds is None or self.usd_per_hour is None:
+            return None
+        return usd_for_seconds(self.usd_per_hour, seconds)
+
+    def uncached_usd(self, prompt_tokens: int, cached_tokens: int, lost_tokens: int) -> float:
+        """What `lost_tokens` of a prompt cost more at the API as fresh input than read from its cache."""
+        found, hoped = (
+            Usage(prompt_tokens=prompt_tokens, cached_tokens=min(prompt_tokens, cached_tokens + more))
+            for more in (0, lost_tokens)
+        )
+        sheet = _sheet(self._list, date.today())
+        return float(bill_of(sheet, found).total_usd - bill_of(sheet, hoped).total_usd)
+
+    def prefill_s_per_token(self, request: Request) -> float | None:
+        """What a prompt token took in this request, or where it computed none, on this server; None where unknown."""
+        meter = request.meter
+        if meter.prefill_tokens:
+            return meter.prefill_s / meter.prefill_tokens
+        return self._tally.prefill_s_per_token
 
     def _api_usd(self, request: Request, output_tokens: int) -> float:
         """One prompt and its answers at the API, with what was cached here cached there."""

@@ -17,9 +17,11 @@ from windowtax.server.errors import ApiError, Json, bad_field
 from windowtax.server.fields import SamplingFields, refuse_too_many
 from windowtax.server.generate import Answer, Generation
 from windowtax.server.logprobs import chat_logprobs
+from windowtax.server.openapi import STREAMED, ChatMessage
+from windowtax.server.reasoning import thought_text
 from windowtax.server.served import Served, served_of
 from windowtax.server.sse import DONE, KEEP_ALIVE, EventStream, comment, data
-from windowtax.server.toolcalls.deltas import CallArguments, CallBegin, Delta, TextDelta
+from windowtax.server.toolcalls.deltas import CallArguments, CallBegin, Delta, TextDelta, ThoughtDelta
 from windowtax.server.usage import chat_usage
 
 router = APIRouter()
@@ -36,7 +38,7 @@ class ChatRequest(SamplingFields):
     """The body of a chat completion."""
 
     model: str | None = None
-    messages: list[dict[str, Any]] = Field(min_length=1)
+    messages: list[ChatMessage] = Field(min_length=1)
     n: int | None = None
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
@@ -79,7 +81,7 @@ class ChatRequest(SamplingFields):
         return (self.top_logprobs or 0) if self.logprobs else None
 
 
-@router.post("/v1/chat/completions", response_model=None)
+@router.post("/v1/chat/completions", response_model=None, responses=STREAMED)
 async def chat_completions(
     body: ChatRequest,
     http: Request,
@@ -122,7 +124,7 @@ class _Reply:
         """The body of an answer that is not streamed."""
         found = self._head("chat.completion")
         found["choices"] = [self._choice(index, answer) for index, answer in enumerate(answers)]
-        found["usage"] = chat_usage(self.generation.bill())
+        found["usage"] = self._usage()
         if self.generation.call.warnings:
             found["windowtax"] = {"warnings": self.generation.call.warnings}
         return found
@@ -167,7 +169,7 @@ class _Reply:
         return self.body.stream_options is not None and self.body.stream_options.include_usage
 
     def _usage(self) -> Json:
-        return chat_usage(self.generation.bill())
+        return chat_usage(self.generation.bill(), self.prepared.thought_tokens(self.generation))
 
     def _chunk(self, index: int, delta: Json, reason: str | None = None, logprobs: Sequence[TokenLogprob] = ()) -> str:
         choice: Json = {"index": index, "delta": delta, "logprobs": self._logprobs(logprobs), "finish_reason": reason}
@@ -191,6 +193,8 @@ class _Reply:
         return data(self._head("chat.completion.chunk") | {"choices": [choice], "prompt_progress": progress})
 
     def _delta(self, index: int, delta: Delta) -> Json:
+        if isinstance(delta, ThoughtDelta):
+            return {"reasoning_content": delta.text}
         if isinstance(delta, TextDelta):
             return {"content": delta.text}
         if isinstance(delta, CallArguments):
@@ -201,9 +205,12 @@ class _Reply:
 
     def _choice(self, index: int, answer: Answer) -> Json:
         reader = self._readers[index]
-        text, calls = gathered([*reader.push(answer.text), *reader.finish()])
+        thoughts, deltas = thought_text([*reader.push(answer.text), *reader.finish()])
+        text, calls = gathered(deltas)
         self._called[index] = bool(calls)
         message: Json = {"role": "assistant", "content": text if text or not calls else None, "refusal": None}
+        if thoughts:
+            message["reasoning_content"] = thoughts
         if calls:
             message["tool_calls"] = calls
         reason = self._reason(index, str(answer.finish_reason))
@@ -218,7 +225,7 @@ class _Reply:
 
 
 def gathered(deltas: list[Delta]) -> tuple[str, list[Json]]:
-    """The text, and the calls in OpenAI's shape, of a whole answer."""
+    """The text, and the calls in OpenAI's shape, of a whole answer without its thoughts."""
     text, calls = "", list[Json]()
     for delta in deltas:
         if isinstance(delta, TextDelta):
@@ -226,6 +233,6 @@ def gathered(deltas: list[Delta]) -> tuple[str, list[Json]]:
         elif isinstance(delta, CallBegin):
             function = {"name": delta.name, "arguments": ""}
             calls.append({"id": delta.call_id, "type": "function", "function": function})
-        else:
+        elif isinstance(delta, CallArguments):
             calls[delta.index]["function"]["arguments"] += delta.json
     return text, calls

@@ -20,7 +20,7 @@ from windowtax.server.fields import SamplingFields, refuse_too_many
 from windowtax.server.generate import Answer, Ask, Generation
 from windowtax.server.grammars import structured_grammar
 from windowtax.server.logprobs import text_logprobs
-from windowtax.server.misses import PromptParts
+from windowtax.server.openapi import STREAMED
 from windowtax.server.served import Served, served_of
 from windowtax.server.sse import DONE, KEEP_ALIVE, EventStream, comment, data
 from windowtax.server.usage import chat_usage
@@ -38,7 +38,7 @@ class CompletionRequest(SamplingFields):
     prompt: str | list[int] | list[str] | list[list[int]]
     n: int | None = None
     best_of: int | None = None
-    max_tokens: int | None = Field(None, ge=0)
+    max_tokens: int | None = Field(None, ge=0, description="0 computes, and with echo scores, the prompt alone.")
     stream: bool = False
     stream_options: StreamOptions | None = None
     return_progress: bool = False
@@ -56,11 +56,9 @@ class CompletionRequest(SamplingFields):
             raise bad_field("best_of", "best_of must equal n: this server gives back every answer that it makes.")
         if self.suffix:
             raise bad_field("suffix", "This server does not fill in the middle.", "unsupported")
-        if self.max_tokens == 0:
-            raise bad_field("max_tokens", "max_tokens must be at least 1.")
 
 
-@router.post("/v1/completions", response_model=None)
+@router.post("/v1/completions", response_model=None, responses=STREAMED)
 async def completions(
     body: CompletionRequest,
     http: Request,
@@ -75,7 +73,7 @@ async def completions(
     prompts = [cut(served, call, prompt, body) for prompt in given]
     asked = DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens
     for prompt in prompts:
-        served.room(len(prompt), asked)
+        served.room(len(prompt), asked, "prompt")
     grammar = await run_in_threadpool(structured_grammar, served.grammars, body.structured_outputs)
     params = choices(
         body, 1 if body.n is None else body.n, asked,
@@ -84,7 +82,7 @@ async def completions(
     ask = Ask(
         endpoint="completions", prompts=prompts, params=params,
         salt=body.cache_salt or "", priority=body.priority, timeout_s=body.timeout,
-        parts=PromptParts() if body.explain_cache else None,
+        explain=body.explain_cache,
     )  # fmt: skip
     generation = Generation(served, call, ask)
     reply = _Reply(generation, body)
@@ -119,18 +117,18 @@ class _Reply:
                 yield KEEP_ALIVE
             elif isinstance(news, Progress):
                 yield self._progress(news)
-            elif isinstance(news, Text):
+            elif isinstance(news, Text | Finished):
                 if self.body.echo and not lengths[news.index]:
-                    # Log-probabilities of the prompt are there when its first token is.
+                    # Log-probabilities of the prompt are there when its first token is, or its end.
                     text = self._echoed(news.index)
                     yield self._chunk(news.index, text, logprobs=self._prompt_logprobs(news.index))
                     lengths[news.index] = len(text)
-                if news.text or news.logprobs:
+                if isinstance(news, Finished):
+                    yield self._chunk(news.index, "", str(news.reason))
+                elif news.text or news.logprobs:
                     logprobs = self._logprobs(news.token_ids, news.logprobs, lengths[news.index])
                     yield self._chunk(news.index, news.text, logprobs=logprobs)
-                lengths[news.index] += len(news.text)
-            elif isinstance(news, Finished):
-                yield self._chunk(news.index, "", str(news.reason))
+                    lengths[news.index] += len(news.text)
         if self._usage_wanted:
             yield data(self._head() | {"choices": [], "usage": chat_usage(self.generation.bill())})
         yield DONE

@@ -1,7 +1,8 @@
 """What chats, Responses and Messages have in common: messages and tools in, a prompt, settings and a reader out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from fastapi.concurrency import run_in_threadpool
@@ -11,13 +12,14 @@ from windowtax.engine.sampling import SamplingParams
 from windowtax.server.call import Call
 from windowtax.server.errors import Json, bad_field
 from windowtax.server.fields import SamplingFields
-from windowtax.server.generate import Ask
+from windowtax.server.generate import Ask, Generation
 from windowtax.server.grammars import ANY_OBJECT, calls_grammar, schema_grammar, structured_grammar
-from windowtax.server.misses import PromptParts
+from windowtax.server.parts import PromptParts
 from windowtax.server.prompts import chat_text, chat_tokens, plain_message
+from windowtax.server.reasoning import ThoughtCount, ThoughtReader, Thoughts
 from windowtax.server.served import Served
 from windowtax.server.toolcalls.deltas import PlainReader, Reader
-from windowtax.server.toolcalls.formats import reader_of
+from windowtax.server.toolcalls.formats import HELD, HERMES, MARKS, reader_of
 
 NONE, AUTO, REQUIRED = "none", "auto", "required"
 
@@ -27,7 +29,8 @@ class Conversation:
     """messages: in OpenAI's shape. tools: functions, each with name, description, parameters.
 
     tool_choice: NONE, AUTO, REQUIRED, or the name of the one that must be called. schema: that the answer must fit.
-    structured: vLLM's structured_outputs. variables: for the chat template.
+    structured: vLLM's structured_outputs. variables: for the chat template. names: of the messages, as the client knows
+    them; messages[0] and so on where empty.
     """
 
     messages: Sequence[Json]
@@ -37,6 +40,12 @@ class Conversation:
     schema: Json | None = None
     structured: Json | None = None
     variables: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    names: Sequence[str] = ()
+
+    @property
+    def must_call(self) -> bool:
+        """Whether the answer has to call a tool."""
+        return self.tool_choice not in (NONE, AUTO)
 
     @property
     def offered(self) -> list[Json]:
@@ -50,17 +59,29 @@ class Conversation:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A prompt with settings for each of its answers. text: what the model reads, for explanations."""
+    """A prompt with settings for each of its answers. text: what the model reads, for explanations.
+
+    tool_format: of calls in the answers; None: there are none. thoughts: how those before an answer are marked; None:
+    they are not looked for. counts: of the tokens of thoughts, one per answer.
+    """
 
     prompt_ids: list[int]
     params: list[SamplingParams]
     ask: Ask
     text: str
     tool_format: str | None
+    thoughts: Thoughts | None
+    counts: list[ThoughtCount]
 
     def reader(self) -> Reader:
         """Reads one answer."""
-        return PlainReader() if self.tool_format is None else reader_of(self.tool_format)
+        answer = PlainReader() if self.tool_format is None else reader_of(self.tool_format)
+        return answer if self.thoughts is None else ThoughtReader(self.thoughts, answer)
+
+    def thought_tokens(self, generation: Generation) -> int:
+        """Of all answers' tokens so far, those of thoughts."""
+        known = [(count, ticket.request) for count, ticket in zip(self.counts, generation.tickets, strict=False)]
+        return sum(count.of(request.output_ids) for count, request in known if request is not None)
 
 
 async def prepare(
@@ -75,11 +96,16 @@ async def prepare(
     **more: Any,
 ) -> Prepared:
     """Everything up to the engine. Raises ApiError 400 for what cannot be done, and where it does not fit."""
-    text, prompt_ids = await run_in_threadpool(tokenize, served, conversation)
-    prompt_ids = cut(served, call, prompt_ids, fields)
-    grammar = await run_in_threadpool(_grammar, served, conversation)
+    conversation, changes = await run_in_threadpool(normalized, served, conversation)
+    text, whole_ids = await run_in_threadpool(tokenize, served, conversation)
+    prompt_ids = cut(served, call, whole_ids, fields)
+    thoughts = None if served.thoughts is None else served.thoughts.after(text)
+    tool_format = _tool_format(served, call, conversation)
+    grammar = await run_in_threadpool(_grammar, served, conversation, tool_format, thoughts)
     room = served.room(len(prompt_ids), max_tokens)
-    params = choices(fields, n, room, grammar=grammar, **more)
+    marks = [*MARKS.get(tool_format or "", ()), *((thoughts.begin, thoughts.end) if thoughts else ())]
+    shown = not fields.skip_special_tokens or served.shows_special_tokens(marks)
+    params = choices(fields, n, room, grammar=grammar, show_special_tokens=shown, **more)
     ask = Ask(
         endpoint=endpoint,
         prompts=[prompt_ids],
@@ -87,15 +113,30 @@ async def prepare(
         salt=fields.cache_salt or "",
         priority=fields.priority,
         timeout_s=fields.timeout,
-        parts=_parts(conversation, text) if fields.explain_cache else None,
+        parts=partial(_parts, served, conversation, text, whole_ids[: len(whole_ids) - len(prompt_ids)]),
+        explain=fields.explain_cache,
+        normalized=changes,
     )
-    tool_format = served.tool_format if conversation.offered else None
-    return Prepared(prompt_ids=prompt_ids, params=params, ask=ask, text=text, tool_format=tool_format)
+    counts = [] if thoughts is None else [ThoughtCount(served.tokenizer, thoughts) for _ in params]
+    return Prepared(
+        prompt_ids=prompt_ids, params=params, ask=ask, text=text,
+        tool_format=tool_format, thoughts=thoughts, counts=counts,
+    )  # fmt: skip
 
 
-def _parts(conversation: Conversation, text: str) -> PromptParts:
+def normalized(served: Served, conversation: Conversation) -> tuple[Conversation, list[Json]]:
+    """The conversation as --normalize leaves it, and what that changed. Raises ApiError 400."""
+    normalizer = served.settings.normalizer
+    if not normalizer.rules:
+        return conversation, []
+    messages, changes = normalizer.apply(conversation.messages)
+    return replace(conversation, messages=messages), [change.record(conversation.names) for change in changes]
+
+
+def _parts(served: Served, conversation: Conversation, text: str, cut_ids: Sequence[int]) -> PromptParts:
     messages = [plain_message(message, place) for place, message in enumerate(conversation.messages)]
-    return PromptParts.of(text, messages, [tool["name"] for tool in conversation.offered])
+    skipped = len(served.tokenizer.decode(cut_ids, False))
+    return PromptParts.of(text, messages, told_tools(conversation.offered), conversation.names, skipped)
 
 
 def choices(fields: SamplingFields, n: int, max_tokens: int, **more: Any) -> list[SamplingParams]:
@@ -192,14 +233,35 @@ def tokenize(served: Served, conversation: Conversation) -> tuple[str, list[int]
     return text, chat_tokens(served.tokenizer, text)
 
 
-def _grammar(served: Served, conversation: Conversation) -> Grammar | None:
+def _tool_format(served: Served, call: Call, conversation: Conversation) -> str | None:
+    """In which format calls come; None without tools. Where they are required they are held to one that can be."""
+    if not conversation.offered or served.tool_format in HELD:
+        return served.tool_format if conversation.offered else None
+    if conversation.must_call:
+        return HERMES
+    if any(tool["strict"] for tool in conversation.offered):
+        call.warn(f"strict has no effect: calls in the format {served.tool_format} are not held to schemas.")
+    return served.tool_format
+
+
+def _grammar(
+    served: Served, conversation: Conversation, tool_format: str | None, thoughts: Thoughts | None
+) -> Grammar | None:
+    """What the answer must follow, behind its thoughts."""
+    grammar = _answer_grammar(served, conversation, tool_format)
+    if grammar is None or thoughts is None:
+        return grammar
+    return served.grammars.after_thoughts(grammar, thoughts.begin, thoughts.end, opened=thoughts.opened)
+
+
+def _answer_grammar(served: Served, conversation: Conversation, tool_format: str | None) -> Grammar | None:
     """What the answer must follow: calls where they are required or strict, else the schema that was asked for."""
-    offered, required = conversation.offered, conversation.tool_choice not in (NONE, AUTO)
-    if offered and (required or any(tool["strict"] for tool in offered)):
+    offered, required = conversation.offered, conversation.must_call
+    if tool_format in HELD and (required or any(tool["strict"] for tool in offered)):
         return calls_grammar(
             served.grammars,
             offered,
-            served.tool_format,
+            tool_format,
             required=required,
             parallel=conversation.several_calls and conversation.tool_choice in (AUTO, REQUIRED),
         )

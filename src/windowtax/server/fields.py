@@ -50,6 +50,7 @@ class SamplingFields(Body):
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
+    skip_special_tokens: bool = Field(True, description="false writes special tokens into the text too.")
     cache_salt: str | None = Field(None, description="Separates this request's cached prefixes from others'.")
     priority: int = Field(0, ge=-(2**31), lt=2**31, description="Lower goes first.")
     timeout: float | None = Field(None, gt=0, le=86400, description="Seconds; then the request ends with an error.")
@@ -75,6 +76,7 @@ class SamplingFields(Body):
             "frequency_penalty": self.frequency_penalty,
             "presence_penalty": self.presence_penalty,
             "logit_bias": self._logit_bias(),
+            "show_special_tokens": not self.skip_special_tokens,
             **more,
         }
         given = {name: value for name, value in asked.items() if value is not None}

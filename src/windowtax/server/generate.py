@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from fastapi import Request as HttpRequest
@@ -16,9 +16,11 @@ from windowtax.engine.sampling import SamplingParams
 from windowtax.engine.service import Ticket
 from windowtax.server.biller import CallBill
 from windowtax.server.call import Call
-from windowtax.server.errors import ApiError, api_error
+from windowtax.server.errors import ApiError, Json, api_error
 from windowtax.server.ledger import Entry
-from windowtax.server.misses import PromptParts, explain
+from windowtax.server.misses import explain
+from windowtax.server.normalize import logged
+from windowtax.server.parts import PromptParts
 from windowtax.server.served import Served
 
 PREFIX_TOKENS = 256
@@ -36,7 +38,8 @@ class ClientGone(Exception):
 class Ask:
     """What is to be generated: for each prompt, one answer per entry of `params`. salt: as the client gave it.
 
-    parts: where the prompt's parts are, for a client that wants misses explained; None: it does not.
+    parts: where the parts of the first prompt are. explain: whether the client wants to know why it was not cached.
+    normalized: what --normalize changed in it.
     """
 
     endpoint: str
@@ -45,7 +48,9 @@ class Ask:
     salt: str = ""
     priority: int = 0
     timeout_s: float | None = None
-    parts: PromptParts | None = None
+    parts: Callable[[], PromptParts] = PromptParts.whole
+    explain: bool = False
+    normalized: Sequence[Json] = ()
 
 
 @dataclass
@@ -68,6 +73,7 @@ class Generation:
     outcome: str = "cancelled"
     began: float = field(default_factory=time.perf_counter)
     _paces: dict[int, _Pace] = field(default_factory=dict)
+    _miss: Json | None = None
 
     def start(self) -> "Generation":
         """Hands the requests in; `close` must follow. Raises ApiError where a limit or the queue says no."""
@@ -150,12 +156,15 @@ class Generation:
 
     def bill(self) -> CallBill:
         """The bill of what has been computed so far."""
-        known = self._known()
-        bill = self.served.biller.bill(known)
-        if self.ask.parts is None:
-            return bill
-        rate = self.served.service.tally.prefill_s_per_token
-        return replace(bill, miss=explain(self.served.tokenizer, known[0][0], self.ask.parts, rate))
+        bill = self.served.biller.bill(self._known())
+        if self.ask.explain and self._miss is None:
+            self._miss = self._explained()
+        return replace(bill, miss=self._miss, normalized=self.ask.normalized)
+
+    def _explained(self) -> Json | None:
+        """Why the cache held no more of the first prompt."""
+        served, request = self.served, self._known()[0][0]
+        return explain(served.tokenizer, served.biller, request, self.ask.parts())
 
     def _known(self) -> list[list[Request]]:
         """The engine's requests, prompt by prompt; those that it never took are not there."""
@@ -199,6 +208,15 @@ class Generation:
             "prefill_s": round(bill.prefill_s, 6),
             "decode_s": round(bill.decode_s, 6),
         }
+        known: Json = {
+            "request_id": self.call.request_id,
+            "key": caller.name,
+            "endpoint": self.ask.endpoint,
+            "normalized": list(self.ask.normalized),
+        }
+        if self.ask.normalized:
+            self.call.log["normalized"] = logged(self.ask.normalized)
+        self.served.misses.add(caller.salt_with(self.ask.salt), known, self._explained)
         if self.served.ledger is not None:
             self.served.ledger.add(self._entry(bill))
 

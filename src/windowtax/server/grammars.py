@@ -21,7 +21,7 @@ def calls_grammar(
     grammars: Grammars, tools: Sequence[Json], tool_format: str, *, required: bool, parallel: bool
 ) -> Grammar:
     """Calls of these tools, with arguments that fit their schemas. Raises ApiError 400."""
-    form = LLAMA_CALLS if tool_format == LLAMA else HERMES_CALLS
+    form = LLAMA_CALLS if tool_format == LLAMA else HERMES_CALLS  # another format is told to write as Hermes does
     schemas = {tool["name"]: tool["parameters"] for tool in tools}
     return _tried("tools", lambda: grammars.tool_calls(schemas, form, required=required, parallel=parallel))
 

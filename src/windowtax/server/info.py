@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from windowtax.server.errors import ApiError, Json, api_error
@@ -13,8 +13,8 @@ from windowtax.server.version import version
 router = APIRouter()
 
 
-@router.get("/health", response_model=None)
-@router.get("/ping", response_model=None, include_in_schema=False)
+@router.get("/health", response_class=Response)
+@router.get("/ping", response_class=Response, include_in_schema=False)
 async def health(served: Annotated[Served, Depends(served_of)]) -> Response:
     """200 and nothing else while the engine can compute; 503 with the reason where it cannot."""
     trouble = served.service.trouble
@@ -65,9 +65,10 @@ async def model(
     return _model(served, served.name if name == DEFAULT_NAME else name)
 
 
-@router.get("/metrics", response_model=None)
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(served: Annotated[Served, Depends(served_of)]) -> Response:
     """Prometheus metrics, as `windowtax:` and as `vllm:`."""
+    await served.metrics.read()
     return Response(served.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -1,9 +1,11 @@
 """The ledger: every request that was served, with its bill, in SQLite. `windowtax bill` reads it."""
 
+import logging
 import queue
 import sqlite3
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +14,10 @@ from windowtax.base.errors import BadInput
 from windowtax.base.folders import cache_folder
 from windowtax.server.biller import CallBill
 
+log = logging.getLogger("windowtax.ledger")
+_RETRY_S = 10.0
+_MOST_KEPT = 100_000
+"""Calls that wait for a file that cannot be written; of more, the latest are kept."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS call (
     request_id TEXT NOT NULL,
@@ -51,6 +57,9 @@ GROUPS = {
 """What may be summed by, and the SQL for it."""
 
 
+Row = tuple[object, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """One call for the ledger."""
@@ -64,7 +73,7 @@ class Entry:
     words: str
     bill: CallBill
 
-    def row(self) -> tuple[object, ...]:
+    def row(self) -> "Row":
         """Values in the order of the table's columns."""
         bill = self.bill
         return (
@@ -95,24 +104,27 @@ class Sums:
 
 
 class Ledger:
-    """Writes from a thread of its own, so that no request waits for a disk. Raises BadInput for a file that is none."""
+    """Writes from a thread of its own, so that no request waits for a disk. Raises BadInput for a file that is none.
+
+    What cannot be written now (a full disk, a locked file) is kept, told in the log, and tried again.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         with _open(path) as database:
             database.executescript(_SCHEMA)
-        self._entries: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._rows: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write, name="ledger", daemon=True)
         self._writer.start()
 
     def add(self, entry: Entry) -> None:
         """Files a call."""
-        self._entries.put(entry)
+        self._rows.put(entry.row())
 
     def close(self) -> None:
         """Writes what is left, and waits for it."""
-        self._entries.put(None)
+        self._rows.put(None)
         self._writer.join()
 
     def __enter__(self) -> "Ledger":
@@ -125,17 +137,30 @@ class Ledger:
 
     def _write(self) -> None:
         database = _open(self.path)
-        marks = ", ".join("?" * 23)
+        insert = f"INSERT INTO call VALUES ({', '.join('?' * 23)})"
+        rows: deque[Row] = deque(maxlen=_MOST_KEPT)
         ended = False
         while not ended:
-            batch = [self._entries.get()]
-            while not self._entries.empty():
-                batch.append(self._entries.get())
-            ended = None in batch
-            with database:
-                rows = [entry.row() for entry in batch if entry is not None]
-                database.executemany(f"INSERT INTO call VALUES ({marks})", rows)
+            ended = self._gather(rows)
+            try:
+                with database:
+                    database.executemany(insert, rows)
+                rows.clear()
+            except sqlite3.Error as error:
+                facts = {"path": str(self.path), "error": str(error), "calls_kept": len(rows), "lost": ended}
+                log.warning("the ledger cannot be written", extra={"facts": facts})
         database.close()
+
+    def _gather(self, rows: deque[Row]) -> bool:
+        """Waits for calls, not for long where some are still to be written; True at the end."""
+        try:
+            row = self._rows.get(timeout=_RETRY_S if rows else None)
+            while row is not None:
+                rows.append(row)
+                row = self._rows.get_nowait()
+        except queue.Empty:
+            return False
+        return True
 
 
 def sums(path: Path, by: str, *, since_s: float = 0.0, key: str | None = None) -> list[Sums]:

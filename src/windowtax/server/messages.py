@@ -15,13 +15,15 @@ from windowtax.engine.request import FinishReason
 from windowtax.server.anthropic_chat import conversation_of
 from windowtax.server.call import Call, call_of
 from windowtax.server.chat import gathered
-from windowtax.server.conversation import Prepared, prepare, tokenize
+from windowtax.server.conversation import Prepared, normalized, prepare, tokenize
 from windowtax.server.errors import ApiError, Json
 from windowtax.server.fields import Body, SamplingFields
 from windowtax.server.generate import Answer, Generation
+from windowtax.server.openapi import STREAMED, AnthropicMessage
+from windowtax.server.reasoning import thought_text
 from windowtax.server.served import Served, served_of
 from windowtax.server.sse import EventStream, comment, named
-from windowtax.server.toolcalls.deltas import CallArguments, CallBegin, Delta, TextDelta
+from windowtax.server.toolcalls.deltas import CallArguments, CallBegin, Delta, TextDelta, ThoughtDelta
 from windowtax.server.usage import messages_usage
 
 router = APIRouter()
@@ -32,7 +34,7 @@ class CountRequest(Body):
     """What of a message makes its prompt."""
 
     model: str | None = None
-    messages: list[dict[str, Any]] = Field(min_length=1)
+    messages: list[AnthropicMessage] = Field(min_length=1)
     system: str | list[dict[str, Any]] | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: dict[str, Any] | None = None
@@ -48,7 +50,7 @@ class MessagesRequest(CountRequest, SamplingFields):
     output_config: dict[str, Any] | None = None
 
 
-@router.post("/v1/messages", response_model=None)
+@router.post("/v1/messages", response_model=None, responses=STREAMED)
 async def messages(
     body: MessagesRequest,
     http: Request,
@@ -58,10 +60,12 @@ async def messages(
     """Answers a chat in Anthropic's shape, whole or as a stream."""
     served.check_model(body.model)
     body.warn_of_unread(call)
-    if body.thinking is not None and body.thinking.get("type") != "disabled":
-        call.warn("thinking has no effect here: the model's own template decides.")
+    if body.thinking is not None and body.thinking.get("type") != "disabled" and served.thoughts is None:
+        call.warn("thinking has no effect: this model's template knows of none.")
     body.stop = body.stop_sequences or body.stop
-    conversation = conversation_of(body.messages, body.system, body.tools, body.tool_choice, body.output_config)
+    conversation = conversation_of(
+        body.messages, body.system, body.tools, body.tool_choice, body.output_config, body.thinking
+    )
     prepared = await prepare(served, call, conversation, body, endpoint="messages", max_tokens=body.max_tokens)
     generation = Generation(served, call, prepared.ask)
     reply = _Reply(generation, prepared)
@@ -81,7 +85,8 @@ async def count_tokens(
     """How many tokens the prompt of a message has; exact, since the model's own tokenizer counts."""
     served.check_model(body.model)
     body.warn_of_unread(call)
-    conversation = conversation_of(body.messages, body.system, body.tools, body.tool_choice, None)
+    conversation = conversation_of(body.messages, body.system, body.tools, body.tool_choice, None, body.thinking)
+    conversation, _ = await run_in_threadpool(normalized, served, conversation)
     _, prompt_ids = await run_in_threadpool(tokenize, served, conversation)
     return {"input_tokens": len(prompt_ids)}
 
@@ -99,8 +104,10 @@ class _Reply:
     def whole(self, answer: Answer) -> Json:
         """The body of an answer that is not streamed."""
         reader = self.prepared.reader()
-        text, calls = gathered([*reader.push(answer.text), *reader.finish()])
-        content: list[Json] = [{"type": "text", "text": text}] if text or not calls else []
+        thoughts, deltas = thought_text([*reader.push(answer.text), *reader.finish()])
+        text, calls = gathered(deltas)
+        content: list[Json] = [{"type": "thinking", "thinking": thoughts, "signature": ""}] if thoughts else []
+        content += [{"type": "text", "text": text}] if text or not calls else []
         content += [
             {"type": "tool_use", "id": _tool_id(one["id"]), "name": one["function"]["name"], "input": _input(one)}
             for one in calls
@@ -156,21 +163,31 @@ class _Reply:
             self.called = True
             return [*self._close(), *self._open("tool_use", block)]
         opened = []
-        if isinstance(delta, TextDelta):
+        if isinstance(delta, ThoughtDelta):
+            if self.kind != "thinking":
+                block = {"type": "thinking", "thinking": "", "signature": ""}
+                opened = [*self._close(), *self._open("thinking", block)]
+            change: Json = {"type": "thinking_delta", "thinking": delta.text}
+        elif isinstance(delta, TextDelta):
             if self.kind != "text":
                 opened = [*self._close(), *self._open("text", {"type": "text", "text": ""})]
-            change: Json = {"type": "text_delta", "text": delta.text}
+            change = {"type": "text_delta", "text": delta.text}
         else:
             assert isinstance(delta, CallArguments)
             change = {"type": "input_json_delta", "partial_json": delta.json}
-        return [*opened, named({"type": "content_block_delta", "index": self.block, "delta": change})]
+        return [*opened, self._change(change)]
+
+    def _change(self, change: Json) -> str:
+        return named({"type": "content_block_delta", "index": self.block, "delta": change})
 
     def _open(self, kind: str, block: Json) -> list[str]:
         self.block, self.kind = self.block + 1, kind
         return [named({"type": "content_block_start", "index": self.block, "content_block": block})]
 
     def _close(self) -> list[str]:
-        return [named({"type": "content_block_stop", "index": self.block})] if self.kind else []
+        # Nothing is signed here; clients want to be told so before the block ends.
+        signed = [self._change({"type": "signature_delta", "signature": ""})] if self.kind == "thinking" else []
+        return [*signed, named({"type": "content_block_stop", "index": self.block})] if self.kind else []
 
     def _end(self, finish: FinishReason) -> list[str]:
         opened = [] if self.kind else self._open("text", {"type": "text", "text": ""})

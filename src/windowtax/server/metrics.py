@@ -1,15 +1,20 @@
 """Prometheus metrics: our own names, and the names that dashboards for vLLM read, from the same numbers."""
 
+import asyncio
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from windowtax.base.errors import WindowtaxError
+from windowtax.engine.books import unused_bytes
 from windowtax.engine.service import EngineService
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560)
 _TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576)
+_PATIENCE_S = 0.5
 OURS, THEIRS = "windowtax:", "vllm:"
 
 
@@ -49,6 +54,14 @@ class Metrics:
         self.own_usd = 0.0
         self.api_usd = 0.0
         self.truncated = 0
+        self.kept_bytes = 0
+        self._service = service
+
+    async def read(self) -> None:
+        """Asks the engine's thread for what only it can count; a long step is not waited for."""
+        with suppress(TimeoutError, WindowtaxError):
+            asked = asyncio.wrap_future(self._service.do(unused_bytes))
+            self.kept_bytes = await asyncio.wait_for(asked, _PATIENCE_S)
 
     def text(self) -> bytes:
         """The page that Prometheus scrapes."""
@@ -72,18 +85,20 @@ class _Books(Collector):
     def _gauges(self) -> Iterator[Metric]:
         service, cache = self._service, self._service.engine.cache
         total = cache.layout.pool_bytes(cache.num_blocks)
-        used = cache.held_bytes / total if total else 0.0
+        kept_bytes = min(self._metrics.kept_bytes, cache.held_bytes)
+        used_bytes = cache.held_bytes - kept_bytes
         gauges: list[tuple[str, str, float, tuple[str, ...]]] = [
             ("num_requests_running", "Requests that hold blocks", service.num_running, (OURS, THEIRS)),
             ("num_requests_waiting", "Requests that wait", service.num_waiting, (OURS, THEIRS)),
             (
                 "kv_cache_usage_perc",
                 "Share of the pool's bytes that running requests hold, 0 to 1",
-                used,
+                used_bytes / total if total else 0.0,
                 (OURS, THEIRS),
             ),
             ("kv_pool_bytes", "Bytes of the pool", total, (OURS,)),
-            ("kv_held_bytes", "Bytes that running requests hold", cache.held_bytes, (OURS,)),
+            ("kv_held_bytes", "Bytes that running requests hold", used_bytes, (OURS,)),
+            ("kv_kept_bytes", "Bytes that only wait to be used again", kept_bytes, (OURS,)),
         ]
         for name, text, value, prefixes in gauges:
             for prefix in prefixes:
@@ -98,11 +113,14 @@ class _Books(Collector):
         tally = self._service.tally
         both, ours = (OURS, THEIRS), (OURS,)
         counters: list[tuple[str, str, float, tuple[str, ...]]] = [
-            ("prompt_tokens", "Prompt tokens of ended requests", tally.prompt_tokens, both),
+            ("prompt_tokens", "Prompt tokens of requests that were answered", tally.prompt_tokens, both),
             ("generation_tokens", "Tokens generated", tally.output_tokens, both),
             ("prefix_cache_queries", "Prompt tokens looked up in the prefix cache", tally.prompt_tokens, both),
             ("prefix_cache_hits", "Prompt tokens found there", tally.cached_tokens.total(), both),
             ("num_preemptions", "Requests that had to give their blocks back", tally.num_preemptions, both),
+            ("preemption_moves", "Of these, after which the blocks waited in host RAM", tally.num_moves, ours),
+            ("preemption_moved_bytes", "Bytes that came back from there", tally.moved_bytes, ours),
+            ("preemption_recomputed_tokens", "Tokens computed again after the others", tally.recomputed_tokens, ours),
             ("prefill_tokens", "Prompt tokens computed", tally.prefill_tokens, ours),
             ("steps", "Steps computed", tally.num_steps, ours),
             ("step_seconds", "Seconds in steps", tally.step_s, ours),

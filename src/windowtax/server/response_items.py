@@ -1,11 +1,14 @@
 """Items of OpenAI's Responses: what comes in as messages, and what goes out while an answer is read."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from windowtax.server.errors import Json, bad_field
-from windowtax.server.toolcalls.deltas import CallBegin, Delta, TextDelta
+from windowtax.server.toolcalls.deltas import CallArguments, CallBegin, Delta, ThoughtDelta
+
+_TEXTS = {"message": "output_text", "reasoning": "reasoning_text"}
+"""Items of text, and what their only part is called."""
 
 
 def input_messages(given: str | Sequence[Json]) -> list[Json]:
@@ -13,8 +16,12 @@ def input_messages(given: str | Sequence[Json]) -> list[Json]:
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
     found: list[Json] = []
+    thoughts: Json = {}
     for place, item in enumerate(given):
         kind = item.get("type", "message")
+        if kind == "reasoning":
+            thoughts = {"reasoning_content": _thoughts(item)}
+            continue
         if kind == "message":
             found.append({"role": item.get("role"), "content": item.get("content")})
         elif kind == "function_call":
@@ -26,11 +33,20 @@ def input_messages(given: str | Sequence[Json]) -> list[Json]:
                 found.append({"role": "assistant", "content": "", "tool_calls": [call]})
         elif kind == "function_call_output":
             found.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": item.get("output")})
-        elif kind != "reasoning":  # templates drop earlier thoughts
+        else:
             raise bad_field(f"input[{place}]", f"input[{place}] is a {str(kind)[:80]!r}; this server reads text only.")
+        if found[-1]["role"] == "assistant":
+            found[-1] |= thoughts
+        thoughts = {}
     if not found:
         raise bad_field("input", "The input is empty.")
     return found
+
+
+def _thoughts(item: Json) -> str:
+    parts = item.get("content")
+    texts = [part.get("text") for part in parts if isinstance(part, Mapping)] if isinstance(parts, list) else []
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 @dataclass
@@ -42,19 +58,20 @@ class Items:
 
     def events(self, delta: Delta) -> list[Json]:
         """What a delta means: an item may end, another may begin, and it grows."""
-        if isinstance(delta, TextDelta):
-            begun = [] if self._open is not None and self._open["type"] == "message" else self._begin(_message())
-            item = self._item
-            item["content"][0]["text"] += delta.text
-            return [*begun, self._part("response.output_text.delta", delta=delta.text, logprobs=[])]
         if isinstance(delta, CallBegin):
             return self._begin(_call(delta))
-        self._item["arguments"] += delta.json
-        return [self._of("response.function_call_arguments.delta", delta=delta.json)]
+        if isinstance(delta, CallArguments):
+            self._item["arguments"] += delta.json
+            return [self._of("response.function_call_arguments.delta", delta=delta.json)]
+        kind, make = ("reasoning", _reasoning) if isinstance(delta, ThoughtDelta) else ("message", _message)
+        begun = [] if self._open is not None and self._open["type"] == kind else self._begin(make())
+        self._item["content"][0]["text"] += delta.text
+        return [*begun, self._text("delta", delta=delta.text)]
 
     def end(self) -> list[Json]:
-        """Ends what is open; an answer without anything is an empty message."""
-        begun = [] if self._open is not None or self.done else self._begin(_message())
+        """Ends what is open; an answer without anything but thoughts has an empty message."""
+        kinds = {item["type"] for item in (*self.done, self._open or {"type": "reasoning"})}
+        begun = [] if kinds - {"reasoning"} else self._begin(_message())
         return [*begun, *self._finish()]
 
     @property
@@ -65,9 +82,9 @@ class Items:
     def _begin(self, item: Json) -> list[Json]:
         ended = self._finish()
         self._open = item
-        empty = {**item, "content": []} if item["type"] == "message" else dict(item)
+        empty = {**item, "content": []} if item["type"] in _TEXTS else dict(item)
         added = {"type": "response.output_item.added", "output_index": len(self.done), "item": empty}
-        if item["type"] != "message":
+        if item["type"] not in _TEXTS:
             return [*ended, added]
         return [*ended, added, self._part("response.content_part.added", part=dict(item["content"][0]))]
 
@@ -75,12 +92,9 @@ class Items:
         if self._open is None:
             return []
         item, index = self._open, len(self.done)
-        if item["type"] == "message":
+        if item["type"] in _TEXTS:
             part = item["content"][0]
-            events = [
-                self._part("response.output_text.done", text=part["text"], logprobs=[]),
-                self._part("response.content_part.done", part=dict(part)),
-            ]
+            events = [self._text("done", text=part["text"]), self._part("response.content_part.done", part=dict(part))]
         else:
             name, arguments = item["name"], item["arguments"]
             events = [self._of("response.function_call_arguments.done", name=name, arguments=arguments)]
@@ -92,6 +106,12 @@ class Items:
     def _of(self, kind: str, **more: object) -> Json:
         return {"type": kind, "item_id": self._item["id"], "output_index": len(self.done), **more}
 
+    def _text(self, what: str, **more: object) -> Json:
+        """An event about the text of the open item."""
+        name = _TEXTS[self._item["type"]]
+        logprobs = {"logprobs": []} if name == "output_text" else {}
+        return self._part(f"response.{name}.{what}", **more, **logprobs)
+
     def _part(self, kind: str, **more: object) -> Json:
         return self._of(kind, content_index=0, **more)
 
@@ -100,6 +120,17 @@ def _message() -> Json:
     part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
     name = f"msg_{uuid.uuid4().hex}"
     return {"id": name, "type": "message", "status": "in_progress", "role": "assistant", "content": [part]}
+
+
+def _reasoning() -> Json:
+    part = {"type": "reasoning_text", "text": ""}
+    return {
+        "id": f"rs_{uuid.uuid4().hex}",
+        "type": "reasoning",
+        "status": "in_progress",
+        "summary": [],
+        "content": [part],
+    }
 
 
 def _call(begin: CallBegin) -> Json:

@@ -17,6 +17,7 @@ from windowtax.server.conversation import Conversation, Prepared, chosen_tool, f
 from windowtax.server.errors import ApiError, Json, bad_field
 from windowtax.server.fields import SamplingFields
 from windowtax.server.generate import Answer, Generation
+from windowtax.server.openapi import STREAMED
 from windowtax.server.response_items import Items, input_messages
 from windowtax.server.served import Served, served_of
 from windowtax.server.sse import KEEP_ALIVE, EventStream, comment, named
@@ -41,6 +42,7 @@ class ResponsesRequest(SamplingFields):
     conversation: str | dict[str, Any] | None = None
     background: bool | None = None
     truncation: str | None = None
+    reasoning: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
 
     def as_conversation(self) -> Conversation:
@@ -55,16 +57,20 @@ class ResponsesRequest(SamplingFields):
             raise bad_field("truncation", "Nothing is cut here: truncation can only be disabled.", "unsupported")
         tools = functions(self.tools)
         made = [{"role": "system", "content": self.instructions}] if self.instructions else []
+        asked = input_messages(self.input)
+        effort = (self.reasoning or {}).get("effort")
         return Conversation(
-            messages=[*made, *input_messages(self.input)],
+            messages=[*made, *asked],
+            names=["instructions"] * len(made) + [f"input message {place}" for place in range(len(asked))],
             tools=tools,
             tool_choice=chosen_tool(self.tool_choice, tools),
             several_calls=self.parallel_tool_calls is not False,
             schema=response_schema((self.text or {}).get("format"), "text.format"),
+            variables={} if not effort else {"reasoning_effort": effort},
         )
 
 
-@router.post("/v1/responses", response_model=None)
+@router.post("/v1/responses", response_model=None, responses=STREAMED)
 async def responses(
     body: ResponsesRequest,
     http: Request,
@@ -145,6 +151,9 @@ class _Reply:
         self.number += 1
         return named({"type": event["type"], "sequence_number": self.number - 1, **event})
 
+    def _usage(self) -> Json:
+        return responses_usage(self.generation.bill(), self.prepared.thought_tokens(self.generation))
+
     def _response(self, reason: FinishReason | None) -> Json:
         """The response as far as it is; reason: why it ended, None while it goes on."""
         body, ended = self.body, reason is not None
@@ -173,6 +182,6 @@ class _Reply:
             "tools": body.tools or [],
             "top_p": params.top_p,
             "truncation": "disabled",
-            "usage": responses_usage(self.generation.bill()) if ended else None,
+            "usage": self._usage() if ended else None,
             "windowtax": {"warnings": self.generation.call.warnings},
         }

@@ -7,25 +7,25 @@ CACHE_WRITE_TOKENS = 0
 """Blocks of every prompt are kept unasked and at no charge, so none is billed as written; clients want a number."""
 
 
-def chat_usage(bill: CallBill) -> Json:
+def chat_usage(bill: CallBill, thought_tokens: int = 0) -> Json:
     """OpenAI's, of chats and completions, with our bill as `windowtax`."""
     return {
         "prompt_tokens": bill.prompt_tokens,
         "completion_tokens": bill.output_tokens,
         "total_tokens": bill.prompt_tokens + bill.output_tokens,
         "prompt_tokens_details": {"cached_tokens": bill.num_cached_tokens, "cache_write_tokens": CACHE_WRITE_TOKENS},
-        "completion_tokens_details": {"reasoning_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": thought_tokens},
         "windowtax": bill.record(),
     }
 
 
-def responses_usage(bill: CallBill) -> Json:
+def responses_usage(bill: CallBill, thought_tokens: int = 0) -> Json:
     """OpenAI's, of Responses."""
     return {
         "input_tokens": bill.prompt_tokens,
         "input_tokens_details": {"cached_tokens": bill.num_cached_tokens, "cache_write_tokens": CACHE_WRITE_TOKENS},
         "output_tokens": bill.output_tokens,
-        "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": thought_tokens},
         "total_tokens": bill.prompt_tokens + bill.output_tokens,
         "windowtax": bill.record(),
     }

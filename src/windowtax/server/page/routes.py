@@ -11,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from windowtax.engine.block_map import map_of
+from windowtax.engine.block_map import map_of, seen_of
 from windowtax.engine.prompt import asked_text
 from windowtax.plan.page.pages import Answer, Pages
 from windowtax.server.call import Call, call_of
@@ -83,10 +83,11 @@ async def cache_map(
 ) -> dict[str, Any]:
     """Which block of the pool belongs to whom, which prefixes are kept, who shares them, and where else they lie.
 
-    Of prefixes that the asking key left, the first words are told; of others only their size and use.
+    Prefixes and requests are those of the asking key; of all others together, the bytes.
     """
     salt = call.caller.salt_with("")
-    return await asyncio.wrap_future(served.service.do(lambda engine: map_of(engine, salt)))
+    seen = await asyncio.wrap_future(served.service.do(lambda engine: seen_of(engine, salt)))
+    return await run_in_threadpool(map_of, served.service.engine, seen)
 
 
 @router.get("/plan/{path:path}", include_in_schema=False)

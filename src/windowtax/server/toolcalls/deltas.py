@@ -1,4 +1,4 @@
-"""What an answer turns out to hold while it is generated: text, and calls of tools."""
+"""What an answer turns out to hold while it is generated: thoughts, text, and calls of tools."""
 
 import uuid
 from dataclasses import dataclass
@@ -8,6 +8,13 @@ from typing import Protocol
 @dataclass(frozen=True, slots=True)
 class TextDelta:
     """More of the answer's text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThoughtDelta:
+    """More of what the model thinks before it answers."""
 
     text: str
 
@@ -29,7 +36,7 @@ class CallArguments:
     json: str
 
 
-Delta = TextDelta | CallBegin | CallArguments
+Delta = ThoughtDelta | TextDelta | CallBegin | CallArguments
 
 
 class Reader(Protocol):

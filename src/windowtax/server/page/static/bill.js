@@ -17,7 +17,9 @@ function missRemark(miss) {
   if (!miss) return "";
   const place = miss.position ? `from token ${count(miss.position)} on, in ${miss.where}: ` : "";
   const parted = miss.token === null ? "" : ` (${JSON.stringify(miss.token)} where ${JSON.stringify(miss.kept_token)} was)`;
-  return `${place}${miss.meaning}${parted}`;
+  const price = [miss.lost_s_estimate !== null && seconds(miss.lost_s_estimate), miss.lost_usd !== null && usd(miss.lost_usd)];
+  const lost = miss.lost_tokens ? `; it lost ${[`${count(miss.lost_tokens)} tokens`, ...price.filter(Boolean)].join(", ")}` : "";
+  return `${place}${miss.meaning}${parted}${lost}`;
 }
 
 function summary(usage) {

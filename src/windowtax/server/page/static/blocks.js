@@ -1,7 +1,7 @@
 // The block map: the pool as squares, the prefixes that are kept, and who shares them.
 
 import { json } from "./api.js";
-import { byId, element, tile, whileShown } from "./dom.js";
+import { byId, element, table, tile, whileShown } from "./dom.js";
 import { bytes, count, percent } from "./format.js";
 import { Grid } from "./grid.js";
 
@@ -127,7 +127,7 @@ export class Blocks {
 }
 
 function words(segment) {
-  if (segment.words === null) return "of another key";
+  if (segment.words === null) return segment.users ? "used by other keys" : "kept for other keys";
   return segment.words.trim().replace(/\s+/g, " ").slice(0, 90) || "(no text)";
 }
 
@@ -139,14 +139,3 @@ function use(segment) {
 const several = (number, what) => `${count(number)} ${what}${number === 1 ? "" : "s"}`;
 
 const tierText = (segment) => Object.entries(segment.tiers).map(([tier, blocks]) => `${tier} ${count(blocks)}`).join(", ") || "–";
-
-function table(id, head, rows, more, none) {
-  const place = byId(id);
-  if (!rows.length) {
-    place.replaceChildren(element("tbody", element("tr", element("td.remark", none))));
-    return;
-  }
-  const names = head.map((name, index) => element(index ? "th.num" : "th", { scope: "col" }, name));
-  if (more) rows.push(element("tr", element("td.remark", more)));
-  place.replaceChildren(element("thead", element("tr", ...names)), element("tbody", ...rows));
-}

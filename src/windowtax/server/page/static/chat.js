@@ -109,6 +109,7 @@ export class Chat {
         this.meter.take(event.prompt_progress.processed);
       }
       const choice = event.choices[0];
+      if (choice?.delta.reasoning_content) turn.think(choice.delta.reasoning_content);
       if (choice?.delta.content) turn.push(choice.delta.content);
       heard.reason = choice?.finish_reason ?? heard.reason;
       heard.usage = event.usage ?? heard.usage;

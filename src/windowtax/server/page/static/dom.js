@@ -20,6 +20,18 @@ export function tile(label, value, remark, more) {
   return element("div.tile", element("dt", label), element("dd", element("data", value), element("small", remark), more));
 }
 
+// Fills a table: names of its columns, rows, a last line for what is left out; `none` where there are no rows.
+export function table(id, head, rows, more, none) {
+  const place = byId(id);
+  if (!rows.length) {
+    place.replaceChildren(element("tbody", element("tr", element("td.remark", none))));
+    return;
+  }
+  const names = head.map((name, index) => element(index ? "th.num" : "th", { scope: "col" }, name));
+  if (more) rows.push(element("tr", element("td.remark", more)));
+  place.replaceChildren(element("thead", element("tr", ...names)), element("tbody", ...rows));
+}
+
 const NEAR_PX = 80;
 
 // Whether the page is scrolled to its end, or nearly.

@@ -5,9 +5,10 @@ import { Blocks } from "./blocks.js";
 import { Chat } from "./chat.js";
 import { atEnd, byId, element } from "./dom.js";
 import { Metrics } from "./metrics.js";
+import { Tiers } from "./tiers.js";
 
 const VIEWS = ["chat", "blocks", "metrics", "plan"];
-const chat = new Chat(), live = { blocks: new Blocks(), metrics: new Metrics() };
+const chat = new Chat(), live = { blocks: [new Blocks(), new Tiers()], metrics: [new Metrics()] };
 
 const scrolled = {};
 let current = null;
@@ -22,7 +23,7 @@ function show() {
     if (name === chosen) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  live[chosen]?.look();
+  for (const one of live[chosen] ?? []) one.look();
   if (chosen === "plan" && !byId("plan-view").firstChild) showPlan();
   scrollTo(0, scrolled[chosen] ?? 0);
   if (chosen === "chat" && matchMedia("(hover: hover)").matches) byId("question").focus({ preventScroll: true });

@@ -38,6 +38,19 @@ export class Turn {
     this.tell(`Reading the prompt: ${count(processed)} of ${count(total)} tokens, ${count(cache)} cached${speed}`);
   }
 
+  // What the model thinks before it answers, folded away.
+  think(text) {
+    this.thoughts ??= this.fold();
+    this.thoughts.append(text);
+    this.tell("Thinking …");
+  }
+
+  fold() {
+    const thoughts = element("div");
+    this.text.before(element("details.thoughts", element("summary", "Thoughts"), thoughts));
+    return thoughts;
+  }
+
   push(text) {
     this.said += text;
     if (!this.state.hidden) {
