@@ -46,6 +46,26 @@ constexpr int64_t unit_bytes(WeightFormat format) {
   return format == WeightFormat::f32 ? 2048 : format == WeightFormat::bf16 ? 1024 : format == WeightFormat::q8 ? 544 : 320;
 }
 
+// What becomes of the product x of a matrix.
+enum class Ending : int32_t {
+  store = 0,
+  add = 1,         // out += x: the residual stream
+  gated_silu = 2,  // the matrix holds panels of gate and up in turn; out = act(gate) * up
+  gated_gelu = 3,
+};
+
+// Where products go. Matrix row n of activation row r: column n, where gated 16 * (n / 32) + n % 16, of the row at
+// out + r * out_stride, which has `columns` columns from there on.
+struct Finish {
+  Ending ending;
+  const float* bias;  // [matrix rows], or null
+  float* out;
+  int64_t out_stride;
+  int64_t columns;
+  void* ready;  // gated only, or null: in place of out, the rows made ready for a matrix of `columns` columns, which
+                // must be a multiple of 32 and their format one that multiply_into takes
+};
+
 // ---------------------------------------------------------------------------------------------------------------------
 // Keys and values
 // ---------------------------------------------------------------------------------------------------------------------
@@ -173,6 +193,12 @@ struct Kernels {
   int64_t multiply_scratch;
   void (*multiply)(const Matrix& matrix, const void* ready, int64_t rows, int64_t first_panel, int64_t last_panel,
                    float* out, int64_t out_stride, void* scratch);
+
+  // Many rows, ended while they are in the cache: whether multiply_into takes so many (they are made ready as for
+  // `multiply`), and the product itself.
+  bool (*takes_many)(WeightFormat format, int64_t rows);
+  void (*multiply_into)(const Matrix& matrix, const void* ready, int64_t rows, int64_t first_panel, int64_t last_panel,
+                        const Finish& finish, void* scratch);
 
   // --- element-wise (kernels/elementwise.cpp) ---
 

@@ -168,15 +168,71 @@ void check_product(const Case& c, int64_t rows) {
     }
 }
 
+// What an ending makes of a product [n] of one row, in place of `out` [columns].
+void ended(const Case& c, Ending ending, const std::vector<float>& bias, const float* product, float* out) {
+  for (int64_t i = 0; i < c.n; ++i) {
+    const auto biased = [&](int64_t at) { return static_cast<double>(product[at]) + (bias.empty() ? 0.0f : bias[at]); };
+    if (ending == Ending::store) out[i] = static_cast<float>(biased(i));
+    if (ending == Ending::add) out[i] = static_cast<float>(out[i] + biased(i));
+    if (ending < Ending::gated_silu || i % 32 >= 16) continue;
+    const double gate = biased(i), up = biased(i + 16);
+    const double inner = std::sqrt(2 / std::acos(-1.0)) * (gate + 0.044715 * gate * gate * gate);
+    const double act = ending == Ending::gated_silu ? gate / (1 + std::exp(-gate)) : gate / 2 * (1 + std::tanh(inner));
+    out[i / 32 * 16 + i % 16] = static_cast<float>(act * up);
+  }
+}
+
+// multiply_into in calls of a few panels: what `multiply` gives, ended; and, gated, the same rows made ready.
+void check_ending(Case& c, int64_t rows) {
+  if (!c.kernels.takes_many(c.format, rows)) return;
+  const auto ending = static_cast<Ending>(between(0, 3));
+  const bool gated = ending >= Ending::gated_silu;
+  if (gated && c.n % 32) return;
+  const int64_t columns = gated ? c.n / 2 : c.n, stride = columns + between(0, 2) * 7, panels = c.matrix().panels();
+  const std::vector<float> x = normal_numbers(rows * c.k, 1.0f);
+  const std::vector<float> bias = between(0, 1) ? normal_numbers(c.n, 1.0f) : std::vector<float>();
+  std::vector<float> out = normal_numbers(rows * stride, 1.0f), want = out, product(static_cast<size_t>(rows * c.n));
+  Buffer ready(c.kernels.ready_bytes(c.format, rows, c.k)), scratch(c.kernels.multiply_scratch);
+  const int64_t next_bytes = c.kernels.ready_bytes(WeightFormat::bf16, rows, columns);
+  Buffer next(next_bytes), next_want(next_bytes);
+  c.kernels.make_ready(c.format, x.data(), c.k, rows, c.k, ready.get());
+  c.kernels.multiply(c.matrix(), ready.get(), rows, 0, panels, product.data(), c.n, scratch.get());
+  const bool feeds = gated && columns % 32 == 0;
+  for (int64_t first = 0, last; first < panels; first = last) {
+    last = std::min(panels, first + 2 * between(1, 4));
+    Finish finish = {ending, bias.empty() ? nullptr : bias.data(), out.data(), stride, columns, nullptr};
+    c.kernels.multiply_into(c.matrix(), ready.get(), rows, first, last, finish, scratch.get());
+    finish.ready = next.get();
+    if (feeds) c.kernels.multiply_into(c.matrix(), ready.get(), rows, first, last, finish, scratch.get());
+  }
+  for (int64_t row = 0; row < rows; ++row) {
+    ended(c, ending, bias, product.data() + row * c.n, want.data() + row * stride);
+  }
+  for (size_t i = 0; i < out.size(); ++i) {
+    const bool right = std::fabs(out[i] - want[i]) <= 2e-5 * std::fabs(want[i]) + 1e-6;
+    if (!right) fail(c.kernels.level, "multiply_into", c.format, rows, c.n, c.k, out[i], want[i]);
+  }
+  if (!feeds) return;
+  c.kernels.make_ready(WeightFormat::bf16, out.data(), stride, rows, columns, next_want.get());
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t i = 0; i < columns; ++i) {
+      const int64_t at = ((row / 16 * (columns / 32) + i / 32) * 16 + row % 16) * 64 + i % 32 * 2;
+      if (std::memcmp(next.get() + at, next_want.get() + at, 2))
+        fail(c.kernels.level, "rows left ready", c.format, rows, c.n, c.k, next.get()[at], next_want.get()[at]);
+    }
+  }
+}
+
 void check_level(const Kernels& kernels, int rounds) {
   constexpr WeightFormat kFormats[] = {WeightFormat::f32, WeightFormat::bf16, WeightFormat::q8, WeightFormat::q4};
   constexpr int64_t kRows[] = {1, 2, 3, 4, 5, 8, 11, 16, 17, 31, 33, 48, 50, 65, 97};
   for (int round = 0; round < rounds; ++round)
     for (const WeightFormat format : kFormats) {
       const int64_t k = round % 8 == 7 ? between(2000, 4900) : round % 2 ? between(1, 12) * 32 : between(1, 400);
-      Case c(kernels, format, round % 8 == 7 ? between(1, 40) : between(1, 150), k);
+      Case c(kernels, format, round % 8 == 7 ? between(1, 40) : round % 3 ? between(1, 150) : between(1, 6) * 32, k);
       check_packing(c);
       for (int i = 0; i < 4; ++i) check_product(c, kRows[between(0, std::size(kRows) - 1)]);
+      for (const int64_t rows : {17, 32, 50, 97, 272, 300}) check_ending(c, rows);
       if (format >= WeightFormat::q8) check_codes(kernels, format, between(1, 60), between(1, 5) * kGroup);
     }
 }

@@ -30,6 +30,7 @@ class Attention:
     softcap: float
     window: int
     chunk: int
+    turned_keys: bool
     def __init__(self) -> None: ...
     def add_part(
         self,

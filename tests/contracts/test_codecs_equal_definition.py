@@ -102,6 +102,7 @@ _VECTOR = {
     "fp8": lambda vector: np.array([_e4m3(x) for x in vector]),
     "fp8_token_head": _fp8_scaled,
     "int8": _symmetric(127),
+    "int8_hadamard": lambda vector: _hadamard(_symmetric(127)(_hadamard(vector))),
     "int4_hadamard": _turned,
 }
 STEP = {"fp8_token_head": 1 / 14, "int8": 1 / 127, "fp8": 1 / 8}
@@ -121,9 +122,10 @@ def test_every_codec_is_here() -> None:
 def test_a_codec_equals_its_definition(name: str) -> None:
     values = vectors()
     found, expected = stored(name, values).double(), by_definition(name, values)
-    # A number within float32 rounding of the middle between two codes may fall to either; such are few.
+    # A number within float32 rounding of the middle between two codes may fall to either; such are few. Turned back,
+    # one of them shows in all of its vector.
     off = (found - expected).abs() > 1e-5 * expected.abs() + 1e-6
-    assert off.double().mean() < 2e-3
+    assert off.double().mean() < (1e-2 if name.endswith("hadamard") else 2e-3)
     torch.testing.assert_close(found, expected, rtol=0.15, atol=7.0 if name in STEP else 0.5)
     assert found[7, 1].abs().max() == 0 or name == "int4_channel"
 
@@ -165,7 +167,8 @@ def attention_error(keys: torch.Tensor, values: torch.Tensor, kept_keys: torch.T
         ("fp8", "fp8", 0.6),
         ("fp8_token_head", "fp8_token_head", 0.6),
         ("int8", "int8", 0.12),
-        ("int8", "int4_hadamard", 0.17),
+        ("int8_hadamard", "int8", 0.04),
+        ("int8_hadamard", "int4_hadamard", 0.14),
         ("int4_channel", "int4_hadamard", 0.28),
     ],
 )
@@ -214,6 +217,12 @@ def test_int8_loses_no_more_than_llama_cpps_eight_bits_by_much() -> None:
     assert float(ours / theirs) < 1.25
 
 
+def test_turned_keys_lose_less_than_llama_cpps_eight_bits() -> None:
+    """q8_0 has the same size for heads of 64; a channel that stands out spoils the 32 numbers of its group there."""
+    k, v = vectors(1), vectors(2, outliers=False)
+    assert attention_error(k, v, stored("int8_hadamard", k), v) < attention_error(k, v, ggml("Q8_0", k), v)
+
+
 @pytest.mark.parametrize("dtype", ["bf16", "fp8", "int8", "k8v4", "k4v4"])
 @pytest.mark.parametrize("blocks", [[2, 3], [4, 1]], ids=["neighbours", "scattered"])
 def test_the_store_gives_back_what_the_codec_does(dtype: str, blocks: list[int]) -> None:
@@ -225,7 +234,12 @@ def test_the_store_gives_back_what_the_codec_does(dtype: str, blocks: list[int])
     (part,) = store.parts(1, "k")
     for name, values in (("k", k), ("v", v)):
         part.vectors[name].write(extent.slots(0, TOKENS), values)
-    names = {"k8v4": ("int8", "int4_hadamard"), "k4v4": ("int4_channel", "int4_hadamard")}.get(dtype, (dtype, dtype))
+    apart = {
+        "int8": ("int8_hadamard", "int8"),
+        "k8v4": ("int8_hadamard", "int4_hadamard"),
+        "k4v4": ("int4_channel", "int4_hadamard"),
+    }
+    names = apart.get(dtype, (dtype, dtype))
     for name, codec, values in zip(("k", "v"), names, (k, v), strict=True):
         assert torch.equal(part.vectors[name].read(extent), stored(codec, values))
     # Raw blocks: moved elsewhere they read the same, and nothing of the other layer was touched.

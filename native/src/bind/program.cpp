@@ -83,6 +83,7 @@ void bind_program(nb::module_& module) {
       .def_rw("softcap", &Attention::softcap)
       .def_rw("window", &Attention::window)
       .def_rw("chunk", &Attention::chunk)
+      .def_rw("turned_keys", &Attention::turned_keys)
       .def("add_part", &add_part, nb::arg("k_element"), nb::arg("v_element"), nb::arg("group"), nb::arg("k"),
            nb::arg("v"), nb::arg("k_scale"), nb::arg("v_scale"), nb::arg("skip_first"), nb::arg("keep_first"),
            nb::arg("windowed"), nb::arg("scale_group"), nb::arg("tail_group"), nb::arg("tail"))

@@ -106,13 +106,16 @@ Piece piece_of(const KvView& view, int64_t head, const Run& run, int64_t first) 
   return piece;
 }
 
-void look_ahead(const Piece& next, Piece& piece) {
-  for (int64_t b = 0; b < piece.blocks; ++b) {
-    const Piece& from = b < next.blocks ? next : piece;
-    piece.next_k[b] = from.k[b];
-    piece.next_k_scale[b] = from.k_scale[b];
-    piece.next_v[b] = from.v[b];
-    piece.next_v_scale[b] = from.v_scale[b];
+// Keys first, since they are read first.
+void look_ahead(const KvView& view, const Piece& next, Feed& feed) {
+  feed.clear();
+  for (int64_t b = 0; b < next.blocks; ++b) {
+    feed.add(next.k[b], element_bytes(b == next.tail ? Element::bf16 : view.k_element, view.k_dim));
+    if (next.k_scale[b]) feed.add(next.k_scale[b], scale_bytes(view.k_element, view.k_dim));
+  }
+  for (int64_t b = 0; b < next.blocks; ++b) {
+    feed.add(next.v[b], element_bytes(view.v_element, view.v_dim));
+    if (next.v_scale[b]) feed.add(next.v_scale[b], scale_bytes(view.v_element, view.v_dim));
   }
 }
 
@@ -140,7 +143,6 @@ void gather_scales(Element element, const Piece& piece, const Work& work) {
   for (int64_t t = 0; t < piece.tokens(); t += kLanes) {
     const uint8_t* from = piece.v_scale[t / kBlockTokens];
     const Floats scale = token_scales(element, from, t % kBlockTokens);
-    fetch(piece.next_v_scale[t / kBlockTokens] + t % kBlockTokens * 4, 4 * kLanes);
     store_floats(work.v_scales + t, piece.partial() ? (counted(piece, t) ? scale : Floats{}) : scale);
     if (element != Element::i4) continue;
     const Floats middle = token_middles(from, t % kBlockTokens);
@@ -178,6 +180,7 @@ void find_high(const Piece& piece, int64_t group, float softcap, const Work& wor
       high = greater_lanes(score, high);
     }
     work.high[g] = greatest_of_lanes(high);
+    piece.feed->some();
   }
 }
 
@@ -193,6 +196,7 @@ void weights_of(const Piece& piece, int64_t group, const Work& work) {
       sum += weight;
     }
     work.sum[g] = sum_of_lanes(sum);
+    piece.feed->some();
   }
 }
 
@@ -235,8 +239,7 @@ class Reader {
     if (tile_keys_) return score_tiles(view_, piece, q_, group_, work_);
 #endif
     for (int64_t b = 0; b < piece.blocks; ++b) {
-      fetch(piece.next_k[b], element_bytes(view_.k_element, view_.k_dim));
-      if (has_token_scale(view_.k_element)) fetch(piece.next_k_scale[b], 4 * kBlockTokens);
+      piece.feed->some();
       score_lanes(b == piece.tail ? Element::bf16 : view_.k_element, piece.k[b], piece.k_scale[b], view_.k_dim, q_,
                   group_, work_.folded, work_.scores + b * kBlockTokens);
     }
@@ -259,9 +262,9 @@ class Reader {
 #endif
 };
 
-// The first piece has none before it that would fetch it. Its values come on their own while its keys are read.
-void fetch_keys(const KvView& view, const Piece& piece) {
-  for (int64_t b = 0; b < piece.blocks; ++b) fetch(piece.k[b], element_bytes(view.k_element, view.k_dim));
+// How often the steps of a piece ask the feed for some: about once in 50 ns.
+int64_t points_of(const KvView& view, const Piece& piece, int64_t group) {
+  return piece.blocks * ((view.k_dim + 31) / 32 + (view.v_dim + 15) / 16 + 2) + 4 * group;
 }
 
 void attend_run(const KvView& view, int64_t head, const float* q, int64_t group, const Run& run, float softcap,
@@ -269,7 +272,9 @@ void attend_run(const KvView& view, int64_t head, const float* q, int64_t group,
   Carver carver = {static_cast<uint8_t*>(scratch), -reinterpret_cast<intptr_t>(scratch) & 63};
   const Work work = carve(carver, view.k_dim, view.v_dim, group);
   Piece next = piece_of(view, head, run, 0);
-  fetch_keys(view, next);
+  Feed feed;
+  look_ahead(view, next, feed);  // nobody fetched the first piece
+  feed.rest();
   const Reader reader(view, q, group, work);
   std::memcpy(work.m, state.m, size_t(group) * 4);
   std::memcpy(work.l, state.l, size_t(group) * 4);
@@ -277,7 +282,9 @@ void attend_run(const KvView& view, int64_t head, const float* q, int64_t group,
     Piece piece = next;
     next = piece_of(view, head, run, first + kPieceBlocks);
     if (piece.begin >= piece.end) continue;
-    look_ahead(next, piece);
+    look_ahead(view, next, feed);
+    feed.deal(points_of(view, piece, group));
+    piece.feed = &feed;
     if (piece.partial()) clean_piece(view, work, piece);
     reader.score(piece);
     find_high(piece, group, softcap, work);
@@ -288,6 +295,7 @@ void attend_run(const KvView& view, int64_t head, const float* q, int64_t group,
     if (middles) weigh_middles(piece, group, work);
     reader.weigh(piece, state.o);
     if (middles) add_offsets(view.v_dim, group, work, state.o);
+    feed.rest();
   }
   std::memcpy(state.m, work.m, size_t(group) * 4);
   std::memcpy(state.l, work.l, size_t(group) * 4);

@@ -61,10 +61,9 @@ void weigh_channels(const Piece& piece, int64_t dim, int64_t first, int64_t coun
   constexpr int64_t per = per_word(E);
   Floats sums[N][C] = {};
   for (int64_t b = 0; b < piece.blocks; ++b) {
+    piece.feed->some();
     for (int64_t group = 0; group < kBlockTokens / per; ++group) {
-      const int64_t place = value_row_offset(E, dim, group) + first * 4;
-      const uint8_t* row = piece.v[b] + place;
-      fetch(piece.next_v[b] + place, kPart ? 4 : C * 4 * kLanes);
+      const uint8_t* row = piece.v[b] + value_row_offset(E, dim, group) + first * 4;
       const float* p = weights + b * kBlockTokens + group * per;
       const int upper = int(group * per / kHalf);
       Words words[C];

@@ -100,13 +100,12 @@ static inline void split_bf16(__m512 x, uint8_t* coarse, uint8_t* fine) {
 // Bytes of nibbles to twice as many signed bytes, first all low ones, then all high ones: 16 * nibble of i4's,
 // 16 * (nibble - 8) of i4_channel's, whose nibbles have no sign.
 template <Element E>
-static inline void unpack_nibbles(const uint8_t* from, const uint8_t* next, int64_t bytes, uint8_t* to) {
+static inline void unpack_nibbles(const uint8_t* from, int64_t bytes, uint8_t* to) {
   const __m512i mask = _mm512_set1_epi8(int8_t(0xf0));
   const __m512i flip = _mm512_set1_epi8(E == Element::i4_channel ? int8_t(0x80) : 0);
   constexpr int kAndXor = 0x6a;  // (a & b) ^ c
   for (int64_t i = 0; i < bytes; i += 64) {
     const __m512i x = _mm512_loadu_si512(from + i);
-    fetch(next + i, 64);
     _mm512_storeu_si512(to + i, _mm512_ternarylogic_epi32(_mm512_slli_epi16(x, 4), mask, flip, kAndXor));
     _mm512_storeu_si512(to + bytes + i, _mm512_ternarylogic_epi32(x, mask, flip, kAndXor));
   }
@@ -135,14 +134,13 @@ struct F8Table {
 inline constexpr F8Table kF8;
 
 // Rows of quads of f8 to twice as many rows of pairs in bf16.
-static inline void unpack_f8(const uint8_t* from, const uint8_t* next, int64_t rows, int64_t row_bytes, uint8_t* to) {
+static inline void unpack_f8(const uint8_t* from, int64_t rows, int64_t row_bytes, uint8_t* to) {
   const __m512i low0 = _mm512_load_si512(kF8.low), low1 = _mm512_load_si512(kF8.low + 64);
   const __m512i high0 = _mm512_load_si512(kF8.high), high1 = _mm512_load_si512(kF8.high + 64);
   const __m512i sign = _mm512_set1_epi8(int8_t(0x80));
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t i = 0; i < row_bytes; i += 64) {
       const __m512i x = _mm512_loadu_si512(from + r * row_bytes + i);
-      fetch(next + r * row_bytes + i, 64);
       const __m512i low = _mm512_permutex2var_epi8(low0, x, low1);
       const __m512i size = _mm512_permutex2var_epi8(high0, x, high1);
       const __m512i high = _mm512_ternarylogic_epi32(size, x, sign, 0xf8);  // size | (x & sign)
@@ -153,15 +151,9 @@ static inline void unpack_f8(const uint8_t* from, const uint8_t* next, int64_t r
   }
 }
 
-// Whether the blocks are tiles as they lie, so that fetching ahead goes along with loading tiles.
+// Whether the blocks are tiles as they lie.
 template <Element E>
 constexpr bool kInPlace = E == Element::bf16 || E == Element::i8;
-
-template <int64_t kRows = kTileRows>
-static inline void fetch_tile(const uint8_t* from, int64_t stride) {
-#pragma GCC unroll 16
-  for (int64_t row = 0; row < kRows; ++row) fetch(from + row * stride, 64);
-}
 
 // Whether tiles take the element at all.
 constexpr bool is_tile_element(Element e) { return e != Element::f32 && e != Element::f16; }

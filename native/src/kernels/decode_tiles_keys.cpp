@@ -91,27 +91,25 @@ void fold_queries(const uint8_t* scales, const float* q, int64_t dim, int64_t he
 }
 
 template <Element E>
-inline void keys_as_tiles(const uint8_t* keys, const uint8_t* next, int64_t dim, uint8_t* unpacked) {
-  if constexpr (is_nibble(E)) unpack_nibbles<E>(keys, next, dim * kBlockTokens / 2, unpacked);
-  if constexpr (E == Element::f8) unpack_f8(keys, next, dim / 2, kRowBytes, unpacked);
+inline void keys_as_tiles(const uint8_t* keys, int64_t dim, uint8_t* unpacked) {
+  if constexpr (is_nibble(E)) unpack_nibbles<E>(keys, dim * kBlockTokens / 2, unpacked);
+  if constexpr (E == Element::f8) unpack_f8(keys, dim / 2, kRowBytes, unpacked);
 }
 
 // Products of one block's keys and a tile of queries to raw [16 rows][32 tokens], kRowTokens apart.
 template <Element E>
-void multiply_keys(const uint8_t* keys, const uint8_t* next, const Cut& cut, const uint8_t* queries, float* raw) {
+void multiply_keys(const uint8_t* keys, const Cut& cut, const uint8_t* queries, float* raw, Feed& feed) {
   const uint8_t* second = keys + cut.rows * kRowBytes;
-  const int64_t to_second = second - keys;
   ZERO_TILE(0);
   ZERO_TILE(1);
   for (int64_t chunk = 0; chunk < cut.chunks; ++chunk) {
     const int64_t at = cut.start(chunk) * kRowBytes;
     LOAD_TILE(4, queries + chunk * kTileBytes, kRowStride);
     LOAD_TILE(5, keys + at, kRowBytes);
-    if constexpr (kInPlace<E>) fetch_tile(next + at, kRowBytes);
+    feed.some();
     if constexpr (!is_integer(E)) MULTIPLY_TILES("tdpbf16ps", 0, 4, 5);
     if constexpr (is_integer(E)) MULTIPLY_TILES("tdpbssd", 0, 4, 5);
     LOAD_TILE(5, second + at, kRowBytes);
-    if constexpr (kInPlace<E>) fetch_tile(next + to_second + at, kRowBytes);
     if constexpr (!is_integer(E)) MULTIPLY_TILES("tdpbf16ps", 1, 4, 5);
     if constexpr (is_integer(E)) MULTIPLY_TILES("tdpbssd", 1, 4, 5);
   }
@@ -158,10 +156,10 @@ struct Scoring {
 
   void prepare(int64_t b) {
     keys[b] = piece.k[b];
+    piece.feed->some();
     if (b == piece.tail) return;
-    if (piece.next_k_scale[b]) fetch(piece.next_k_scale[b], scale_bytes(E, dim));
     uint8_t* unpacked = tiles.unpacked + b * tiles.unpacked_bytes;
-    if (first_head == 0) keys_as_tiles<E>(piece.k[b], piece.next_k[b], dim, unpacked);
+    if (first_head == 0) keys_as_tiles<E>(piece.k[b], dim, unpacked);
     if (!kInPlace<E>) keys[b] = unpacked;
     if constexpr (E == Element::i4_channel) {
       uint8_t* folded = tiles.folded + b * Cut::of(E, dim).chunks * kTileBytes;
@@ -172,13 +170,14 @@ struct Scoring {
   void multiply(int64_t b) const {
     float* raw = tiles.raw + b * kBlockTokens;
     if (E == Element::i4_channel && b == piece.tail) {
-      multiply_keys<Element::bf16>(keys[b], piece.next_k[b], Cut::of(Element::bf16, dim), queries_of(b), raw);
+      multiply_keys<Element::bf16>(keys[b], Cut::of(Element::bf16, dim), queries_of(b), raw, *piece.feed);
     } else {
-      multiply_keys<E>(keys[b], piece.next_k[b], Cut::of(E, dim), queries_of(b), raw);
+      multiply_keys<E>(keys[b], Cut::of(E, dim), queries_of(b), raw, *piece.feed);
     }
   }
 
   void finish(int64_t b) const {
+    piece.feed->some();
     const float* raw = tiles.raw + b * kBlockTokens;
     float* to = scores + first_head * kRowTokens + b * kBlockTokens;
     if (E == Element::i4_channel && b == piece.tail) {

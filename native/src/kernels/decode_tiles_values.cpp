@@ -9,9 +9,9 @@ WINDOWTAX_BEGIN_LEVEL
 namespace {
 
 template <Element E>
-inline const uint8_t* values_as_tiles(const uint8_t* values, const uint8_t* next, int64_t dim, uint8_t* unpacked) {
-  if constexpr (is_nibble(E)) unpack_nibbles<E>(values, next, dim * kBlockTokens / 2, unpacked);
-  if constexpr (E == Element::f8) unpack_f8(values, next, kBlockTokens / 4, 4 * dim, unpacked);
+inline const uint8_t* values_as_tiles(const uint8_t* values, int64_t dim, uint8_t* unpacked) {
+  if constexpr (is_nibble(E)) unpack_nibbles<E>(values, dim * kBlockTokens / 2, unpacked);
+  if constexpr (E == Element::f8) unpack_f8(values, kBlockTokens / 4, 4 * dim, unpacked);
   return is_nibble(E) || E == Element::f8 ? unpacked : values;
 }
 
@@ -41,16 +41,15 @@ float ready_weights(const float* scores, const float* scales, int64_t tokens, in
   return most / kWeightLimit;
 }
 
-// One tile of 16 channels of values, onto sum tile C, while the same tile of the piece behind is fetched.
+// One tile of 16 channels of values, onto sum tile C.
 #define WEIGH_TILE(c)                                                     \
   if constexpr (c < N) {                                                  \
+    piece.feed->some();                                                   \
     if constexpr (is_integer(E)) {                                        \
       LOAD_TILE(7, from + 64 * c, stride);                                \
-      if constexpr (kInPlace<E>) fetch_tile<8>(next + 64 * c, stride);    \
       MULTIPLY_TILES("tdpbusd", c, 6, 7);                                 \
     } else {                                                              \
       LOAD_TILE(5, from + 64 * c, stride);                                \
-      if constexpr (kInPlace<E>) fetch_tile(next + 64 * c, stride);       \
       MULTIPLY_TILES("tdpbf16ps", c, 4, 5);                               \
     }                                                                     \
   }
@@ -66,7 +65,6 @@ void multiply_values(const Piece& piece, const uint8_t* const* values, int64_t c
   if constexpr (N > 3) ZERO_TILE(3);
   for (int64_t b = 0; b < piece.blocks; ++b) {
     const uint8_t* from = values[b] + channel * 4;
-    [[maybe_unused]] const uint8_t* next = piece.next_v[b] + channel * 4;
     if constexpr (is_integer(E)) LOAD_TILE(6, weights + b * kBlockTokens, kRowTokens);
     if constexpr (!is_integer(E)) LOAD_TILE(4, weights + b * kBlockTokens * 2, kRowTokens * 2);
     WEIGH_TILE(0)
@@ -102,7 +100,7 @@ void weigh_piece(const Piece& piece, int64_t dim, int64_t group, const Work& wor
   const int64_t rows = tile_heads(group);
   const uint8_t* values[kPieceBlocks];
   for (int64_t b = 0; b < piece.blocks; ++b) {
-    values[b] = values_as_tiles<E>(piece.v[b], piece.next_v[b], dim, tiles.unpacked + b * tiles.unpacked_bytes);
+    values[b] = values_as_tiles<E>(piece.v[b], dim, tiles.unpacked + b * tiles.unpacked_bytes);
   }
   for (int64_t g = 0; g < group; g += kTileHeads) {
     const int64_t heads = group - g < kTileHeads ? group - g : kTileHeads;
@@ -118,6 +116,7 @@ void weigh_piece(const Piece& piece, int64_t dim, int64_t group, const Work& wor
         if (is_nibble(E)) unit[h] *= 1.0f / 16;
       }
     }
+    piece.feed->some();
     int64_t c = 0;
     for (; c + 64 <= dim; c += 64) multiply_values<E, 4>(piece, values, c, dim, tiles.weights, tiles.sums);
     if (dim - c == 48) multiply_values<E, 3>(piece, values, c, dim, tiles.weights, tiles.sums);

@@ -1,7 +1,7 @@
 // Element-wise work between the products: norms, RoPE, activations. Plain loops that the compiler turns into vectors of
 // the level's width; what needs an exponential is written in lanes.
 
-#include "kernels/exp.h"
+#include "kernels/activation.h"
 #include "kernels/parts.h"
 
 WINDOWTAX_BEGIN_LEVEL
@@ -22,20 +22,12 @@ void rms_norm(const float* x, const float* weight, float eps, int64_t columns, f
   for (int64_t j = 0; j < columns; ++j) out[j] = x[j] * inverse * weight[j];
 }
 
-Floats sigmoid(Floats x) { return 1.0f / (1.0f + exp_lanes(-x)); }
-
-Floats activated(int activation, Floats x) {
-  if (activation == 0) return x * sigmoid(x);
-  // gelu: 0.5 x (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2 / pi) (x + 0.044715 x^3).
-  return x * sigmoid(1.5957691216057308f * (x + 0.044715f * x * x * x));
-}
-
 void gated(int activation, const float* gate, const float* up, int64_t count, float* out) {
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
-    store_floats(out + i, activated(activation, load_floats(gate + i)) * load_floats(up + i));
+    store_floats(out + i, activated_lanes(activation, load_floats(gate + i)) * load_floats(up + i));
   }
-  for (; i < count; ++i) out[i] = activated(activation, all_lanes(gate[i]))[0] * up[i];
+  for (; i < count; ++i) out[i] = activated_lanes(activation, all_lanes(gate[i]))[0] * up[i];
 }
 
 void rotate(float* x, const float* cos, const float* sin, int64_t half) {

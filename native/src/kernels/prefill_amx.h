@@ -17,7 +17,7 @@ WINDOWTAX_BEGIN_LEVEL
 namespace {
 
 constexpr int64_t kStretch = 16;   // key blocks
-constexpr int64_t kMostBlocks = 4;  // of a batch
+constexpr int64_t kBatchBlocks = 4;  // of a batch
 constexpr int64_t kTileFloats = 256, kUnitFloats = kUnitRows * kBlockTokens;
 
 struct Batch {
@@ -45,14 +45,14 @@ struct KeyBlock {
 // Everything of one tile, in its scratch.
 struct Work {
   const Tile* tile;
-  int64_t rows, units, k_dim, v_dim, k_pad, v_pad, columns, batch_blocks;  // columns: tiles of 16, and one of sums
+  int64_t rows, units, k_dim, v_dim, k_pad, v_pad, columns;  // columns: tiles of 16, and one of sums
   uint16_t* queries;   // [units][k_pad / 32][32][32]
   float* outputs;      // [units][columns][32][16]; the last column: the sums of the weights
   float *base, *shifted;  // [rows], see Weighing
   float* reference;    // [rows]: the scores behind `base`; -infinity before the first
   int32_t *low, *high;  // [rows]: keys seen, in tokens since the stretch's first
-  float* scores;       // [2 + kMostBlocks][kUnitFloats]: two in turn, the others for scores_beside
-  uint16_t* weights;   // [2][kMostBlocks][32][32]
+  float* scores;       // [2 + kBatchBlocks][kUnitFloats]: two in turn, the others for scores_beside
+  uint16_t* weights;   // [2][kBatchBlocks][32][32]
   float* floats;       // one block of keys or values
   uint8_t* converted;  // [kStretch] blocks of keys and values
   KeyBlock* blocks;    // [kStretch]
@@ -75,7 +75,6 @@ int64_t lay_out(Work& w, int64_t rows, int64_t k_dim, int64_t v_dim, uint8_t* sc
   w.k_pad = round_up(k_dim, 32);
   w.v_pad = round_up(v_dim, 16);
   w.columns = w.v_pad / 16 + 1;
-  w.batch_blocks = w.v_pad <= 64 ? 2 : kMostBlocks;  // what the first-level cache holds
   const int64_t padded = w.units * kUnitRows;
   w.queries = reinterpret_cast<uint16_t*>(take(padded * w.k_pad * 2));
   w.outputs = reinterpret_cast<float*>(take(padded * w.columns * 64));
@@ -84,8 +83,8 @@ int64_t lay_out(Work& w, int64_t rows, int64_t k_dim, int64_t v_dim, uint8_t* sc
   w.reference = reinterpret_cast<float*>(take(padded * 4));
   w.low = reinterpret_cast<int32_t*>(take(padded * 4));
   w.high = reinterpret_cast<int32_t*>(take(padded * 4));
-  w.scores = reinterpret_cast<float*>(take((2 + kMostBlocks) * kUnitFloats * 4));
-  w.weights = reinterpret_cast<uint16_t*>(take(2 * kMostBlocks * kUnitFloats * 2));
+  w.scores = reinterpret_cast<float*>(take((2 + kBatchBlocks) * kUnitFloats * 4));
+  w.weights = reinterpret_cast<uint16_t*>(take(2 * kBatchBlocks * kUnitFloats * 2));
   w.floats = reinterpret_cast<float*>(take(kBlockTokens * greater(w.k_pad, w.v_pad) * 4));
   w.converted = reinterpret_cast<uint8_t*>(take(kStretch * kBlockTokens * (w.k_pad + w.v_pad) * 2));
   w.blocks = reinterpret_cast<KeyBlock*>(take(kStretch * sizeof(KeyBlock)));

@@ -136,8 +136,8 @@ void run_stretch(const Work& w, int64_t blocks, const Ahead& ahead) {
     const int64_t begin = greater(low[0], 0) / kBlockTokens;
     const int64_t end = lesser(blocks, (greater(high[kUnitRows - 1], 0) + kBlockTokens - 1) / kBlockTokens);
     find_references(w, unit, begin, end);
-    for (int64_t block = begin; block < end; block += w.batch_blocks) {
-      const int64_t size = lesser(w.batch_blocks, end - block);
+    for (int64_t block = begin; block < end; block += kBatchBlocks) {
+      const int64_t size = lesser(kBatchBlocks, end - block);
       const bool cut = low[kUnitRows - 1] > block * kBlockTokens || high[0] < (block + size) * kBlockTokens;
       w.batches[count++] = {static_cast<int32_t>(unit), static_cast<int32_t>(block), static_cast<int32_t>(size), cut};
     }

@@ -36,13 +36,13 @@ Scoring scoring_of(const Work& w, int64_t unit, int64_t block, float* scores) {
 }
 
 Mixing mixing_of(const Work& w, const Batch& batch, int64_t parity) {
-  return {w.weights + parity * kMostBlocks * kUnitFloats, w.blocks + batch.block, batch.count,
+  return {w.weights + parity * kBatchBlocks * kUnitFloats, w.blocks + batch.block, batch.count,
           w.outputs + batch.unit * kUnitRows * w.columns * 16, 0, w.columns};
 }
 
 Weighing weighing_of(const Work& w, const Batch& batch, int64_t nth, const float* scores, int64_t parity) {
   const int64_t row = batch.unit * kUnitRows;
-  return {scores, w.weights + (parity * kMostBlocks + nth) * kUnitFloats, w.base + row, w.shifted + row,
+  return {scores, w.weights + (parity * kBatchBlocks + nth) * kUnitFloats, w.base + row, w.shifted + row,
           w.low + row, w.high + row, static_cast<int32_t>((batch.block + nth) * kBlockTokens)};
 }
 

@@ -12,6 +12,10 @@ namespace {
 
 #define TILE_LOAD(tile, from, stride) \
   __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile ::"r"(from), "r"(static_cast<int64_t>(stride)) : "memory")
+// The same for what is not read again soon: it passes by the first-level cache. Sums of outputs, keys and values would
+// drive out queries, scores and weights (measured: 1.30 for 1.16 TFLOP/s at heads of 64).
+#define TILE_LOAD_PAST(tile, from, stride) \
+  __asm__ volatile("tileloaddt1 (%0,%1,1), %%tmm" #tile ::"r"(from), "r"(static_cast<int64_t>(stride)) : "memory")
 #define TILE_STORE(tile, to, stride) \
   __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" ::"r"(to), "r"(static_cast<int64_t>(stride)) : "memory")
 #define TILE_ZERO(tile) __asm__ volatile("tilezero %%tmm" #tile ::)
@@ -48,11 +52,11 @@ inline __attribute__((always_inline)) void sums_zero() {
 template <int kSet>
 inline __attribute__((always_inline)) void sums_load(const float* from, int64_t next_row) {
   if constexpr (kSet == 0) {
-    TILE_LOAD(0, from, 64);
-    TILE_LOAD(1, from + next_row, 64);
+    TILE_LOAD_PAST(0, from, 64);
+    TILE_LOAD_PAST(1, from + next_row, 64);
   } else {
-    TILE_LOAD(2, from, 64);
-    TILE_LOAD(3, from + next_row, 64);
+    TILE_LOAD_PAST(2, from, 64);
+    TILE_LOAD_PAST(3, from + next_row, 64);
   }
 }
 
@@ -68,7 +72,7 @@ inline __attribute__((always_inline)) void sum_store(float* to) {
 // sums += rows times the columns at `columns`, or, where that is null, the ones in register 7.
 template <int kSet, bool kOnes>
 inline __attribute__((always_inline)) void sums_add(const uint8_t* rows, const uint8_t* columns, int64_t stride) {
-  if constexpr (!kOnes) TILE_LOAD(6, columns, stride);
+  if constexpr (!kOnes) TILE_LOAD_PAST(6, columns, stride);
   TILE_LOAD(4, rows, 64);
   if constexpr (kSet == 0 && !kOnes) TILE_PRODUCT(0, 4, 6);
   if constexpr (kSet != 0 && !kOnes) TILE_PRODUCT(2, 4, 6);

@@ -20,8 +20,15 @@ void multiply(const Matrix& matrix, const void* ready, int64_t rows, int64_t fir
     case Way::byte_tiles:
       return multiply_byte_tiles(product);
     case Way::bf16_tiles:
-      return multiply_bf16_tiles(product);
+      if (rows <= kTileRows) return multiply_bf16_tiles(product);
+      return multiply_into(matrix, ready, rows, first_panel, last_panel,
+                           {Ending::store, nullptr, out - first_panel * kPanelRows, out_stride, matrix.rows, nullptr},
+                           scratch);
   }
+}
+
+bool takes_many(WeightFormat format, int64_t rows) {
+  return rows > kTileRows && way_of(format, rows) == Way::bf16_tiles;
 }
 
 }  // namespace
@@ -52,6 +59,8 @@ void add_weights(Kernels& table) {
   table.make_ready = make_ready;
   table.multiply_scratch = kScratchBytes;
   table.multiply = multiply;
+  table.takes_many = takes_many;
+  table.multiply_into = multiply_into;
 }
 
 WINDOWTAX_END_LEVEL

@@ -14,7 +14,7 @@ enum class Way {
   wide_bf16,   // the same for few rows of bf16, widened in registers
   bytes,       // q8, q4: dot products of bytes (VNNI) on activations quantised per row and group
   byte_tiles,  // q8, q4: AMX int8 on the same activations
-  bf16_tiles,  // AMX bf16; q8 and q4 are widened to bf16 tiles first
+  bf16_tiles,  // AMX bf16; of more than one tile of rows by multiply_into, where q8 and q4 are widened to bf16 tiles
 };
 Way way_of(WeightFormat format, int64_t rows);
 
@@ -90,7 +90,9 @@ void multiply_floats(const Product& product);
 void multiply_wide_bf16(const Product& product);
 void multiply_bytes(const Product& product);
 void multiply_byte_tiles(const Product& product);
-void multiply_bf16_tiles(const Product& product);
+void multiply_bf16_tiles(const Product& product);  // up to kTileRows rows of bf16
+void multiply_into(const Matrix& matrix, const void* ready, int64_t rows, int64_t first_panel, int64_t last_panel,
+                   const Finish& finish, void* scratch);
 
 // Scratch of a multiply of any kind.
 constexpr int64_t kScratchBytes = 128 * 1024;

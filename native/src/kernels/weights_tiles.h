@@ -9,6 +9,9 @@
 
 #define TILE_LOAD(T, base, stride) \
   asm volatile("tileloadd (%0,%1,1), %%tmm" #T : : "r"(base), "r"(static_cast<long>(stride)) : "memory")
+// The same for what is read once: it passes by the first-level cache and leaves what is kept there.
+#define TILE_LOAD_PAST(T, base, stride) \
+  asm volatile("tileloaddt1 (%0,%1,1), %%tmm" #T : : "r"(base), "r"(static_cast<long>(stride)) : "memory")
 #define TILE_STORE(T, base, stride) \
   asm volatile("tilestored %%tmm" #T ", (%0,%1,1)" : : "r"(base), "r"(static_cast<long>(stride)) : "memory")
 #define TILE_ZERO(T) asm volatile("tilezero %%tmm" #T : :)

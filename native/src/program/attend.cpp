@@ -7,8 +7,11 @@ namespace windowtax {
 
 namespace {
 
-constexpr int64_t kSplitsPerThread = 4;
-constexpr int64_t kLeastBlocks = 8;  // per split: 256 tokens, some microseconds
+// A thread gets so many splits, that none waits long for the other's last one; only half as many where they would have
+// fewer than kGoodBlocks, because to begin one costs about as much as to read two blocks.
+constexpr int64_t kSplitsPerThread = 8;
+constexpr int64_t kGoodBlocks = 24;
+constexpr int64_t kLeastBlocks = 8;  // 256 tokens, some microseconds
 constexpr int64_t kMergeRows = 8;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -85,7 +88,8 @@ int64_t Attend::split_blocks(const Context& context) const {
       blocks += sequence.rows * attention_.kv_heads * ceil_div(high - low, kBlockTokens);
     }
   }
-  return std::max(kLeastBlocks, ceil_div(blocks, kSplitsPerThread * context.num_threads));
+  const int64_t even = ceil_div(blocks, kSplitsPerThread * context.num_threads);
+  return std::max({kLeastBlocks, even, std::min(kGoodBlocks, 2 * even)});
 }
 
 void Attend::add_tiles(const Context& context, const SequenceStep& sequence) {

@@ -35,6 +35,8 @@ struct Attention {
   float softcap = 0.0f;  // 0: none
   int64_t window = 0;    // 0: none
   int64_t chunk = 0;     // 0: none
+  // Keys are kept turned by a Hadamard matrix, so queries meet them turned; summaries of blocks are not turned.
+  bool turned_keys = false;
   std::vector<float> sink_logits;
   std::vector<KvPart> parts;
   // Quest: read the top_blocks best blocks by their summaries; 0: read all.
@@ -48,7 +50,11 @@ struct Attention {
   // Values in i4 are kept turned by a Hadamard matrix, which spreads numbers that stand out over all channels; sums of them
   // are turned back.
   bool turns_values() const { return !parts.empty() && parts.front().view.v_element == Element::i4; }
-  // Turns `heads` heads of values, there or back.
+  // Turns `heads` heads of queries or keys, there or back.
+  void turn_keys(const Kernels& kernels, int64_t heads, float* keys) const {
+    for (int64_t head = 0; turned_keys && head < heads; ++head) kernels.hadamard(keys + head * k_dim, k_dim);
+  }
+  // The same of values.
   void turn_values(const Kernels& kernels, int64_t heads, float* values) const {
     for (int64_t head = 0; turns_values() && head < heads; ++head) kernels.hadamard(values + head * v_dim, v_dim);
   }

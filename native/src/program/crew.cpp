@@ -2,11 +2,14 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
+
+#include "program/pages.h"
 
 namespace windowtax {
 
@@ -39,8 +42,8 @@ void wait_until(const Condition& condition) {
 void* Scratch::get(int64_t bytes) {
   if (bytes > bytes_) {
     std::free(data_);
-    bytes_ = (bytes + 4095) / 4096 * 4096;
-    data_ = std::aligned_alloc(64, static_cast<size_t>(bytes_));
+    bytes_ = bytes;
+    data_ = allocate_pages(bytes);
   }
   return data_;
 }
@@ -87,9 +90,11 @@ void Crew::prepare(Board& board, Work& work) {
     board.capacity = count;
   }
   for (int64_t phase = 0; phase < count; ++phase) {
-    board.phases[phase].claimed.store(0, std::memory_order_relaxed);
-    board.phases[phase].done.store(0, std::memory_order_relaxed);
-    board.phases[phase].chunks = work.num_chunks(phase);
+    Phase& now = board.phases[phase];
+    for (std::atomic<int32_t>& claimed : now.claimed) claimed.store(0, std::memory_order_relaxed);
+    now.done.store(0, std::memory_order_relaxed);
+    now.chunks = static_cast<int32_t>(work.num_chunks(phase));
+    now.shares = work.in_shares(phase) ? std::min(num_threads_, kMostShares) : 1;
   }
   board.num_phases = count;
   board.work = &work;
@@ -111,18 +116,24 @@ void Crew::loop(int index) {
   }
 }
 
+void Crew::work_on(Board& board, int64_t phase, int share, Worker& worker) {
+  Phase& now = board.phases[phase];
+  const int64_t begin = int64_t{now.chunks} * share / now.shares, end = int64_t{now.chunks} * (share + 1) / now.shares;
+  int64_t mine = 0;
+  while ((mine = begin + now.claimed[share].fetch_add(1, std::memory_order_relaxed)) < end) {
+    board.work->run(phase, mine, worker);
+    now.done.fetch_add(1, std::memory_order_release);
+  }
+}
+
 void Crew::work_through(Board& board, int index) {
   Worker& worker = workers_[index];
   worker.ready_owner = nullptr;
   for (int64_t phase = 0; phase < board.num_phases; ++phase) {
     Phase& now = board.phases[phase];
-    const int64_t chunks = now.chunks;
+    const int32_t chunks = now.chunks;
     if (chunks == 0) continue;
-    int64_t mine = 0;
-    while ((mine = now.claimed.fetch_add(1, std::memory_order_relaxed)) < chunks) {
-      board.work->run(phase, mine, worker);
-      now.done.fetch_add(1, std::memory_order_release);
-    }
+    for (int i = 0; i < now.shares; ++i) work_on(board, phase, (index + i) % now.shares, worker);
     wait_until([&now, chunks] { return now.done.load(std::memory_order_acquire) >= chunks; });
   }
 }

@@ -1,8 +1,10 @@
 // The crew: threads that work through the phases of a step together.
 //
-// A phase is cut into chunks, and whoever is free claims the next one; a phase is over when its chunks are done. A thread
-// that the operating system does not run holds nothing up unless it has claimed a chunk, so a busy neighbour on the same
-// cores slows a step down and does not stop it. Waiting is a short spin, then yields, and between steps a sleep.
+// A phase is cut into chunks, and whoever is free claims the next one; a phase is over when its chunks are done. Of a
+// phase whose chunks go through rows of memory each thread has a share of its own, the same in every such phase, so that
+// rows stay in its cache; with that done it helps the others. A thread that the operating system does not run holds
+// nothing up unless it has claimed a chunk, so a busy neighbour on the same cores slows a step down and does not stop it.
+// Waiting is a short spin, then yields, and between steps a sleep.
 
 #pragma once
 
@@ -40,6 +42,7 @@ class Work {
   virtual ~Work() = default;
   virtual int64_t num_phases() const = 0;
   virtual int64_t num_chunks(int64_t phase) const = 0;
+  virtual bool in_shares(int64_t phase) const = 0;
   virtual void run(int64_t phase, int64_t chunk, Worker& worker) = 0;
 };
 
@@ -55,11 +58,12 @@ class Crew {
   void run(Work& work);
 
  private:
-  struct Phase {
-    std::atomic<int64_t> claimed{0};
-    std::atomic<int64_t> done{0};
-    int64_t chunks = 0;
-    char padding[40];  // phases in different cache lines
+  static constexpr int kMostShares = 8;
+  struct alignas(64) Phase {
+    std::atomic<int32_t> claimed[kMostShares];  // of each share
+    std::atomic<int32_t> done{0};
+    int32_t chunks = 0;
+    int32_t shares = 1;
   };
 
   // The phases of one run. There are two boards, used in turn: a helper that the operating system stopped in the middle
@@ -77,6 +81,7 @@ class Crew {
   void loop(int index);
   void prepare(Board& board, Work& work);
   void work_through(Board& board, int index);
+  void work_on(Board& board, int64_t phase, int share, Worker& worker);
 
   const int num_threads_;
   std::vector<std::thread> threads_;

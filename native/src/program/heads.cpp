@@ -53,6 +53,7 @@ void Heads::dress(const Context& context, int64_t row) {
   float* q = qkv_.row(row);
   turn(context, q, attention_.query_heads, dressing_.q_norm, row);
   turn(context, q + attention_.query_heads * attention_.k_dim, attention_.kv_heads, dressing_.k_norm, row);
+  attention_.turn_keys(context.kernels, attention_.query_heads + attention_.kv_heads, q);
   attention_.turn_values(context.kernels, attention_.kv_heads,
                          q + (attention_.query_heads + attention_.kv_heads) * attention_.k_dim);
   context.kernels.scale(attention_.scale, attention_.query_heads * attention_.k_dim, q);
@@ -101,6 +102,7 @@ void Heads::summarise(const Context& context, const KvPart& part, const Piece& p
   const ChannelBlocks channels = attention_.channels(part, *piece.sequence, piece.block, piece.block);
   for (int64_t head = 0; head < attention_.kv_heads; ++head) {
     context.kernels.read_keys(part.view, block_id, channels.scale_ids ? *channels.scale_ids : 0, head, one);
+    attention_.turn_keys(context.kernels, kBlockTokens, one);  // back: channels bound best as the model made them
     for (int64_t t = 0; t < kBlockTokens; ++t) std::copy_n(one + t * dim, dim, keys + t * width + head * dim);
   }
   const Table& summaries = piece.sequence->tables[attention_.summary_group];

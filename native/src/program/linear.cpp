@@ -6,7 +6,7 @@ namespace windowtax {
 
 namespace {
 
-constexpr int64_t kManyRowsPanels = 8;   // 128 columns: weights, rows and product of a chunk stay in the L2 cache
+constexpr int64_t kManyRowsPanels = 8;   // some 10 us of work: enough to claim, and little to wait for
 constexpr int64_t kChunksPerThread = 4;  // enough that a thread which was held up leaves its work to the others
 constexpr int64_t kTileRows = 32;         // two tiles of AMX
 constexpr int64_t kLeastBlockRows = 64;
@@ -16,50 +16,65 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 
-int64_t Ready::prepare(const Context& context) {
-  const int64_t rows = x_.rows(context.step);
-  const int64_t share = ceil_div(ceil_div(rows, 2 * context.num_threads), kTileRows) * kTileRows;
+void Ready::cut(const Context& context) {
+  rows_ = x_.rows(context.step);
+  const int64_t shares = ceil_div(rows_, kBlockRows * context.num_threads) * context.num_threads;
+  const int64_t share = shares ? ceil_div(ceil_div(rows_, shares), kTileRows) * kTileRows : 0;
   block_rows_ = std::clamp(share, kLeastBlockRows, kBlockRows);
-  if (rows <= kFewRows) return 0;
-  block_bytes_ = (context.kernels.ready_bytes(format_, block_rows_, x_.columns()) + 63) / 64 * 64;
-  const int64_t blocks = ceil_div(rows, block_rows_);
-  shared_.get(blocks * block_bytes_);
-  return blocks;
+  // The last block takes up to kFewRows more: that few would be made ready in another form.
+  num_blocks_ = rows_ <= kFewRows ? 1 : 1 + (rows_ - kFewRows - 1) / block_rows_;
+}
+
+bool Ready::takes_feed(const Context& context) const {
+  return fed_ && context.kernels.takes_many(format_, x_.rows(context.step));
+}
+
+bool Ready::in_shares(const Context&) const { return rows_ > kFewRows; }
+
+int64_t Ready::prepare(const Context& context) {
+  cut(context);
+  if (rows_ <= kFewRows) return 0;
+  block_bytes_ = (context.kernels.ready_bytes(format_, block_rows_ + kFewRows, x_.columns()) + 63) / 64 * 64;
+  shared_->get(num_blocks_ * block_bytes_);
+  return takes_feed(context) ? 0 : num_blocks_;
 }
 
 void Ready::run(const Context& context, int64_t chunk, Worker& worker) {
-  const int64_t first = chunk * block_rows_;
-  make(context, first, std::min(block_rows_, x_.rows(context.step) - first), shared_.data() + chunk * block_bytes_, worker);
+  make(context, block(chunk), room(chunk), worker);
 }
 
-const void* Ready::rows(const Context& context, int64_t first, int64_t count, Worker& worker) {
-  if (x_.rows(context.step) > kFewRows) return shared_.data() + first / block_rows_ * block_bytes_;
-  void* ready = worker.ready.get(context.kernels.ready_bytes(format_, count, x_.columns()));
+const void* Ready::rows(const Context& context, int64_t index, Worker& worker) {
+  if (rows_ > kFewRows) return room(index);
+  void* ready = worker.ready.get(context.kernels.ready_bytes(format_, rows_, x_.columns()));
   if (worker.ready_owner != this) {
-    make(context, first, count, ready, worker);
+    make(context, block(index), ready, worker);
     worker.ready_owner = this;
   }
   return ready;
 }
 
-void Ready::make(const Context& context, int64_t first, int64_t count, void* ready, Worker& worker) {
+void Ready::make(const Context& context, const Rows& rows, void* ready, Worker& worker) {
   const int64_t columns = x_.columns();
-  const float* x = x_.row(first);
-  if (!norm_.empty()) {
-    float* normed = static_cast<float*>(worker.tile.get(count * columns * static_cast<int64_t>(sizeof(float))));
-    for (int64_t i = 0; i < count; ++i) {
+  const float* x = x_.row(rows.first);
+  if (normed()) {
+    float* normed = static_cast<float*>(worker.tile.get(rows.count * columns * static_cast<int64_t>(sizeof(float))));
+    for (int64_t i = 0; i < rows.count; ++i) {
       context.kernels.rms_norm(x + i * columns, norm_.data(), eps_, columns, normed + i * columns);
     }
     x = normed;
   }
-  context.kernels.make_ready(format_, x, columns, count, columns, ready);
+  context.kernels.make_ready(format_, x, columns, rows.count, columns, ready);
+}
+
+bool Linear::can_feed(const Buffer& x) const {
+  return &x == &out_ && ending_ >= Ending::gated_silu && column_ == 0 && x.columns() % kGroup == 0 &&
+         matrix_.rows == 2 * x.columns();
 }
 
 int64_t Linear::prepare(const Context& context) {
-  out_.fit(context.step);
   const int64_t rows = ready_.x().rows(context.step), panels = matrix_.panels();
+  if (!next_ || !next_->takes_feed(context)) out_.fit(context.step);
   if (rows == 0) return 0;
-  row_blocks_ = ceil_div(rows, ready_.block_rows());
   if (rows <= Ready::kFewRows) {
     const int64_t panel_bytes = matrix_.units() * unit_bytes(matrix_.format);
     const int64_t least = ceil_div(kLeastBytes, panel_bytes);
@@ -68,19 +83,32 @@ int64_t Linear::prepare(const Context& context) {
     panels_ = kManyRowsPanels;
   }
   panels_ += panels_ % 2;  // gate and up stay together
-  return row_blocks_ * ceil_div(panels, panels_);
+  panel_chunks_ = ceil_div(panels, panels_);
+  return ready_.num_blocks() * panel_chunks_;
 }
 
+bool Linear::in_shares(const Context&) const { return ready_.num_blocks() > 1; }
+
 void Linear::run(const Context& context, int64_t chunk, Worker& worker) {
-  // Chunks that follow each other share their weights, so that these come from memory once.
-  const int64_t first_panel = chunk / row_blocks_ * panels_;
+  // Chunks that follow each other share their rows, so that these stay in the second-level cache.
+  const int64_t block = chunk / panel_chunks_, first_panel = chunk % panel_chunks_ * panels_;
   const int64_t last_panel = std::min(matrix_.panels(), first_panel + panels_);
-  const int64_t first_row = chunk % row_blocks_ * ready_.block_rows();
-  const int64_t rows = std::min(ready_.block_rows(), ready_.x().rows(context.step) - first_row);
-  const void* ready = ready_.rows(context, first_row, rows, worker);
+  const auto [first_row, rows] = ready_.block(block);
+  const void* ready = ready_.rows(context, block, worker);
+  void* scratch = worker.kernel.get(context.kernels.multiply_scratch);
+  if (context.kernels.takes_many(matrix_.format, rows)) {
+    const bool feeds = next_ && next_->takes_feed(context);
+    const Finish finish{ending_,
+                        bias_.empty() ? nullptr : bias_.data(),
+                        feeds ? nullptr : out_.row(first_row) + column_,
+                        out_.columns(),
+                        out_.columns() - column_,
+                        feeds ? next_->room(block) : nullptr};
+    context.kernels.multiply_into(matrix_, ready, rows, first_panel, last_panel, finish, scratch);
+    return;
+  }
   const int64_t columns = (last_panel - first_panel) * kPanelRows;
   float* product = static_cast<float*>(worker.tile.get(rows * columns * static_cast<int64_t>(sizeof(float))));
-  void* scratch = worker.kernel.get(context.kernels.multiply_scratch);
   context.kernels.multiply(matrix_, ready, rows, first_panel, last_panel, product, columns, scratch);
   const int64_t first = first_panel * kPanelRows;
   const int64_t count = std::min(matrix_.rows - first, columns);

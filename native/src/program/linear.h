@@ -8,45 +8,59 @@
 
 namespace windowtax {
 
-// What becomes of the product.
-enum class Ending : int32_t {
-  store = 0,
-  add = 1,         // out += product: the residual stream
-  gated_silu = 2,  // the matrix holds panels of gate and up in turn; out = act(gate) * up
-  gated_gelu = 3,
-};
-
-// Activations of many rows made ready for products, shared by all threads. A phase of its own before Linear's.
+// Activations of many rows made ready for products, shared by all threads. A phase of its own before Linear's, but where
+// the Linear before it leaves them ready (see Linear::feed).
 class Ready : public Operation {
  public:
   // norm: the weight of an RMS norm that comes first; empty for none. shared: where the rows go; one for all operations
   // with the same format, because each is used up before the next one is made.
   Ready(Buffer& x, WeightFormat format, std::vector<float> norm, float eps, Scratch& shared)
-      : x_(x), format_(format), norm_(std::move(norm)), eps_(eps), shared_(shared) {}
+      : x_(x), format_(format), norm_(std::move(norm)), eps_(eps), shared_(&shared) {}
   int64_t prepare(const Context& context) override;
   void run(const Context& context, int64_t chunk, Worker& worker) override;
+  bool in_shares(const Context& context) const override;
 
-  // The most rows that are made ready together.
+  // The most rows that are made ready together, give or take kFewRows.
   static constexpr int64_t kBlockRows = 256;
   // Up to so many rows each thread makes its own copy: cheaper than to wait for each other.
   static constexpr int64_t kFewRows = 16;
 
+  // Rows first ... first + count - 1.
+  struct Rows {
+    int64_t first, count;
+  };
+
   Buffer& x() { return x_; }
-  // Rows of a block in this step: as many blocks as keep all threads busy, but none too small to multiply well.
-  int64_t block_rows() const { return block_rows_; }
-  // Rows first ... first + count - 1 (one block), ready: the shared copy, or the worker's own where there are few rows.
-  const void* rows(const Context& context, int64_t first, int64_t count, Worker& worker);
+  bool normed() const { return !norm_.empty(); }
+  // The blocks of rows in this step: as many as keep all threads busy, but none too small to multiply well.
+  int64_t num_blocks() const { return num_blocks_; }
+  Rows block(int64_t index) const {
+    const int64_t first = index * block_rows_;
+    return {first, (index + 1 < num_blocks_ ? first + block_rows_ : rows_) - first};
+  }
+  // A block, ready: the shared copy, or the worker's own where there are few rows.
+  const void* rows(const Context& context, int64_t index, Worker& worker);
+
+  // The operation before makes the rows ready in steps of many rows, into room of their own; takes_feed: in this one.
+  void let_feed(Scratch& room) {
+    shared_ = &room;
+    fed_ = true;
+  }
+  void let_read() { fed_ = false; }
+  bool takes_feed(const Context& context) const;
+  void* room(int64_t index) { return shared_->data() + index * block_bytes_; }
 
  private:
-  void make(const Context& context, int64_t first, int64_t count, void* ready, Worker& worker);
+  void cut(const Context& context);
+  void make(const Context& context, const Rows& rows, void* ready, Worker& worker);
 
   Buffer& x_;
   WeightFormat format_;
   std::vector<float> norm_;
   float eps_;
-  Scratch& shared_;
-  int64_t block_bytes_ = 0;
-  int64_t block_rows_ = kBlockRows;
+  Scratch* shared_;
+  bool fed_ = false;
+  int64_t rows_ = 0, block_rows_ = kBlockRows, num_blocks_ = 0, block_bytes_ = 0;
 };
 
 // out = Ready rows times the matrix, plus bias, ended as asked.
@@ -57,6 +71,11 @@ class Linear : public Operation {
       : ready_(ready), matrix_(matrix), bias_(std::move(bias)), ending_(ending), out_(out), column_(column) {}
   int64_t prepare(const Context& context) override;
   void run(const Context& context, int64_t chunk, Worker& worker) override;
+  bool in_shares(const Context& context) const override;
+
+  // Whether all of `x` comes from here, gated, so that it may be left ready for the next product; and for which.
+  bool can_feed(const Buffer& x) const;
+  void feed(Ready& next) { next_ = &next; }
 
  private:
   void end(const Context& context, int64_t row, int64_t first, int64_t count, float* product);
@@ -67,8 +86,9 @@ class Linear : public Operation {
   Ending ending_;
   Buffer& out_;
   int64_t column_;
-  int64_t panels_ = 0;      // per chunk
-  int64_t row_blocks_ = 0;  // of Ready::kBlockRows
+  Ready* next_ = nullptr;
+  int64_t panels_ = 0;        // per chunk
+  int64_t panel_chunks_ = 0;  // per block of rows
 };
 
 }  // namespace windowtax

@@ -46,6 +46,8 @@ class Operation {
   // Called before each step, by one thread; returns the number of chunks.
   virtual int64_t prepare(const Context& context) = 0;
   virtual void run(const Context& context, int64_t chunk, Worker& worker) = 0;
+  // Whether chunks, in their order, go through the step's rows: then a thread takes the same part of them every time.
+  virtual bool in_shares(const Context&) const { return false; }
 };
 
 }  // namespace windowtax

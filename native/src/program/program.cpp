@@ -50,12 +50,19 @@ void Program::embed(int matrix, float scale, int out) { add<Embed>(matrices_.at(
 
 int Program::ready(int x, WeightFormat format, std::vector<float> norm, float eps) {
   Scratch& shared = ready_rows_[static_cast<int>(format)];
-  readies_.push_back(&add<Ready>(at(x), format, std::move(norm), eps, shared));
+  Linear* const before = last_;
+  if (!readies_.empty() && &readies_.back()->x() == &at(x)) readies_.back()->let_read();  // two want the same rows
+  Ready& ready = add<Ready>(at(x), format, std::move(norm), eps, shared);
+  if (before && before->can_feed(at(x)) && !ready.normed()) {
+    ready.let_feed(fed_rows_[static_cast<int>(format)]);
+    before->feed(ready);
+  }
+  readies_.push_back(&ready);
   return static_cast<int>(readies_.size()) - 1;
 }
 
 void Program::linear(int ready, int matrix, std::vector<float> bias, Ending ending, int out, int64_t column) {
-  add<Linear>(*readies_.at(ready), matrices_.at(matrix), std::move(bias), ending, at(out), column);
+  last_ = &add<Linear>(*readies_.at(ready), matrices_.at(matrix), std::move(bias), ending, at(out), column);
 }
 
 void Program::heads(int attention, int norm, std::vector<float> q_norm, std::vector<float> k_norm, float eps,

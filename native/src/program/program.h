@@ -52,12 +52,14 @@ class Program : private Work {
  private:
   int64_t num_phases() const override { return num_operations(); }
   int64_t num_chunks(int64_t phase) const override { return chunks_[phase]; }
+  bool in_shares(int64_t phase) const override { return operations_[phase]->in_shares(*context_); }
   void run(int64_t phase, int64_t chunk, Worker& worker) override;
 
   template <typename T, typename... Arguments>
   T& add(Arguments&&... arguments) {
     auto operation = std::make_unique<T>(std::forward<Arguments>(arguments)...);
     T& found = *operation;
+    last_ = nullptr;
     operations_.push_back(std::move(operation));
     return found;
   }
@@ -72,7 +74,9 @@ class Program : private Work {
   std::vector<std::unique_ptr<Operation>> operations_;
   std::vector<Rotation*> rotations_;
   std::vector<Ready*> readies_;
-  Scratch ready_rows_[4];  // by format
+  Scratch ready_rows_[4];   // by format
+  Scratch fed_rows_[4];     // those that a product leaves ready
+  Linear* last_ = nullptr;  // the operation before, where it is a product
   std::vector<int64_t> chunks_;
   const Context* context_ = nullptr;
 };

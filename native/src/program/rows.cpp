@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "program/pages.h"
+
 namespace windowtax {
 
 namespace {
@@ -21,8 +23,8 @@ void Buffer::fit(const Step& step) {
   const int64_t need = rows(step) * columns_ * static_cast<int64_t>(sizeof(float));
   if (need <= bytes_) return;
   std::free(data_);
-  bytes_ = (need + 4095) / 4096 * 4096;
-  data_ = static_cast<float*>(std::aligned_alloc(64, static_cast<size_t>(bytes_)));
+  bytes_ = need;
+  data_ = static_cast<float*>(allocate_pages(need));
 }
 
 Buffer::~Buffer() { std::free(data_); }

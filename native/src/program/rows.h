@@ -14,6 +14,7 @@ class Embed : public Operation {
   Embed(const Matrix& table, float scale, Buffer& out) : table_(table), scale_(scale), out_(out) {}
   int64_t prepare(const Context& context) override;
   void run(const Context& context, int64_t chunk, Worker& worker) override;
+  bool in_shares(const Context&) const override { return true; }
 
  private:
   Matrix table_;
@@ -50,6 +51,7 @@ class NormAdd : public Operation {
       : x_(x), weight_(std::move(weight)), eps_(eps), out_(out) {}
   int64_t prepare(const Context& context) override;
   void run(const Context& context, int64_t chunk, Worker& worker) override;
+  bool in_shares(const Context&) const override { return true; }
 
  private:
   Buffer& x_;

@@ -89,8 +89,14 @@ void TopBlocks::score_range(const Context& context, const Query& query, int64_t 
                             Worker& worker) {
   const Table& table = query.sequence->tables[attention_.summary_group];
   const int64_t group = attention_.group();
-  void* scratch = worker.kernel.get(context.kernels.decode_scratch(attention_.k_dim, attention_.v_dim, group));
-  context.kernels.score_blocks(attention_.minimum, attention_.maximum, query.head, attention_.k_dim, q_of(query), group,
+  const int64_t numbers = group * attention_.k_dim;
+  const int64_t needs = ceil_div(context.kernels.decode_scratch(attention_.k_dim, attention_.v_dim, group), 64) * 64;
+  uint8_t* scratch =
+      static_cast<uint8_t*>(worker.kernel.get(needs + numbers * static_cast<int64_t>(sizeof(float))));
+  float* q = reinterpret_cast<float*>(scratch + needs);  // turned back: summaries are of keys as the model made them
+  std::copy_n(q_of(query), numbers, q);
+  attention_.turn_keys(context.kernels, group, q);
+  context.kernels.score_blocks(attention_.minimum, attention_.maximum, query.head, attention_.k_dim, q, group,
                                table.ids.data() + (first - table.first), count, scores, scratch);
 }
 

@@ -27,6 +27,7 @@ BF16 = ElementType("bf16", 16)
 FP16 = ElementType("fp16", 16)
 FP8 = ElementType("fp8", 8)
 INT8 = ElementType("int8", 8)
+INT8_HADAMARD = ElementType("int8_hadamard", 8)
 INT5 = ElementType("int5", 5)
 INT4 = ElementType("int4", 4)
 INT4_HADAMARD = ElementType("int4_hadamard", 4)
@@ -68,7 +69,8 @@ class CacheDtype:
 
     scale: the type of the scales, None without; there are `scales` of them (2: with a zero point or minimum) for each
     `group` numbers, or per token and head where group is None. span: keys have a scale and a least value per channel
-    for so many tokens instead, and wait in bf16 until so many are there. value: the dtype of values, if another.
+    for so many tokens instead, and wait in bf16 until so many are there. key_element: the element of keys, if another.
+    value: the dtype of values, if another.
     latent, shared: served layouts of latent rows (MLA) and of rows that are key and value at once (DeepSeek-V4).
     latent_only: there is no such layout for keys and values of heads. index: of the keys of a sparse index, by name.
     state: of recurrent states, None for what the model asks for. conv: of convolution states. edges: so many first and
@@ -82,6 +84,7 @@ class CacheDtype:
     group: int | None = None
     scales: int = 1
     span: int = 1
+    key_element: ElementType | None = None
     value: "CacheDtype | None" = None
     latent: RowFormat | None = None
     shared: RowFormat | None = None
@@ -116,7 +119,7 @@ class CacheDtype:
     def key_planes(self, num_heads: int, dim: int) -> tuple[Plane, ...]:
         """The planes of one token's keys: as other vectors, unless scales run along the tokens. Raises BadInput."""
         if self.span == 1 or self.scale is None:
-            return self.vector_planes("k", num_heads, dim)
+            return replace(self, element=self.key_element or self.element).vector_planes("k", num_heads, dim)
         grows = Growth.PER_TOKEN
         codes = Plane("k", (num_heads, dim), self.element.name, self.element.bits, grows)
         return (codes, Plane("k_scale", (num_heads, self.scales, dim), *_type(self.scale), grows, self.span))
@@ -190,7 +193,13 @@ def _check_group(dim: int, group: int, what: str) -> None:
 CHANNEL_SPAN = 32
 """Tokens that share a channel's scale: those of one block of the engine."""
 
-_INT8 = CacheDtype("int8", INT8, FP32, "1 byte per number and one fp32 scale per token and head")
+_INT8 = CacheDtype(
+    "int8",
+    INT8,
+    FP32,
+    "1 byte per number and one fp32 scale per token and head; keys behind a Hadamard matrix",
+    key_element=INT8_HADAMARD,
+)
 _INT4 = CacheDtype("int4", INT4, FP32, "half a byte per number and one fp32 scale per token and head")
 _INT4_HADAMARD = CacheDtype(
     "int4_hadamard",

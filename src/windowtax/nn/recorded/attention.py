@@ -24,9 +24,10 @@ _ELEMENTS = {
     "bf16": Element.BF16,
     "fp8": Element.F8,
     "int8": Element.I8,
+    "int8_hadamard": Element.I8,
     "int4_hadamard": Element.I4,
 }
-_SCALES = {"int8": ("fp32", ()), "int4_hadamard": ("fp16", (2,))}
+_SCALES = {"int8": ("fp32", ()), "int8_hadamard": ("fp32", ()), "int4_hadamard": ("fp16", (2,))}
 """Elements that have scales per token and head: in what, and how many if not one."""
 _NORMS = {QkNorm.NONE: 0, QkNorm.PER_HEAD: 1, QkNorm.WHOLE: 2}
 
@@ -83,6 +84,7 @@ def bind_attention(tape: Tape, spec: SoftmaxAttention, layer: int, store: KVStor
     groups = Groups(store, layer)
     for index in groups.having("k"):
         _add_part(found, groups, index)
+        found.turned_keys = any(plane.element == "int8_hadamard" for plane in groups.group(index).cache.planes)
     if isinstance(spec, BlockTopKAttention):
         (index,) = groups.having("block_min")
         low, high = (groups.place(index, name) for name in ("block_min", "block_max"))
