@@ -147,21 +147,17 @@ def test_a_port_that_is_taken_is_said(port):
         make_server(planner(), port)
 
 
-def _heed_interrupts() -> None:
-    """A shell's background jobs ignore SIGINT, and so would what they start."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 def test_the_command_serves_until_it_is_interrupted():
     words = ["plan", "llama-3.1-8b", "--context", "64K", "--cache-dtype", "int8", "--open", "--no-browser"]
-    code = "import sys\nfrom windowtax.cli.main import main\nsys.argv = ['windowtax', *sys.argv[1:]]\nmain()"
+    # A shell's background jobs ignore SIGINT, and so would what they start.
+    heed = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code = heed + "import sys\nfrom windowtax.cli.main import main\nsys.argv = ['windowtax', *sys.argv[1:]]\nmain()"
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     with subprocess.Popen(
         [sys.executable, "-c", code, *words],
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
-        preexec_fn=_heed_interrupts,
     ) as process:
         assert process.stderr is not None
         address = process.stderr.readline().split()[0]
