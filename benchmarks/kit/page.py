@@ -1,6 +1,5 @@
 """A README with measured tables: what is measured stands between two markers, everything else is written by hand."""
 
-import datetime
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +33,8 @@ def figure(value: float | None) -> str:
 
 def measured_on(runs: Sequence[dict[str, Any]]) -> str:
     """What the pieces saw of the machine before they began: rates of a gauge, and how busy others kept it."""
-    text = f"{datetime.date.today().isoformat()}; {len(runs)} pieces"
+    days = sorted({one["date"] for one in runs})
+    text = f"{' to '.join(dict.fromkeys(days[:1] + days[-1:]))}; {len(runs)} pieces"
     for key, unit, scale in (("read_bytes_per_s", "GB/s read", 1e9), ("bf16_flops_per_s", "TFLOP/s in bf16", 1e12)):
         rates = sorted(one["gauge"][key] / scale for one in runs if one["gauge"])
         if rates:

@@ -3,6 +3,7 @@
 So a run that was stopped goes on where it stood.
 """
 
+import datetime
 import json
 import os
 import signal
@@ -80,7 +81,8 @@ def on_idle_machine() -> Round:
     waited_s, others = wait_until_idle()
     if others > MOST_OTHERS_PERCENT:
         sys.exit(f"others use {others:.0f}% of the processors: nothing was measured")
-    return {"waited_s": waited_s, "others_percent": others, "load": os.getloadavg()[0], "gauge": gauge()}
+    found = {"waited_s": waited_s, "others_percent": others, "load": os.getloadavg()[0], "gauge": gauge()}
+    return {"date": datetime.date.today().isoformat(), **found}
 
 
 def tell(found: Round) -> None:

@@ -2,10 +2,9 @@
 
 import statistics
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-from benchmarks.kit.page import figure, measured_on, put, table
+from benchmarks.kit.page import figure, measured_on, table
 from benchmarks.serving.cells import AT_ONCE, ENGINES, LOADS, REPEATED_TOKENS, RIVALS, K
 
 Rounds = Mapping[str, list[dict[str, Any]]]
@@ -17,11 +16,6 @@ _METRICS = {
     "tpot_s": ("TPOT, ms", 1e3, False),
 }
 """By key: title, factor of what is shown, and whether more is better."""
-
-
-def write(readme: Path, text: str) -> None:
-    """Puts the tables into the README."""
-    put(readme, text)
 
 
 def tables(rounds: Rounds) -> str:

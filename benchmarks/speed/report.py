@@ -178,7 +178,8 @@ def _machine(results: Found, bounds: Bounds) -> str:
     runs = [run for found in results.values() for run in found]
     gauges = [run["gauge"] for run in runs if run["gauge"]]
     loads = [run["load"] for run in runs]
-    text = f"{bounds.machine.title}, {datetime.date.today().isoformat()}; {len(runs)} child processes"
+    days = sorted({datetime.date.fromtimestamp(run["began"]).isoformat() for run in runs})
+    text = f"{bounds.machine.title}, {' to '.join(dict.fromkeys(days[:1] + days[-1:]))}; {len(runs)} child processes"
     if loads:
         text += f", load average {min(loads):.1f} to {max(loads):.1f} (our own threads count)"
     for key, unit in (("read_bytes_per_s", "B/s"), ("bf16_flops_per_s", "FLOP/s"), ("fp32_flops_per_s", "FLOP/s")):

@@ -2,10 +2,9 @@
 
 import statistics
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from benchmarks.kit.page import figure, measured_on, put, table
+from benchmarks.kit.page import figure, measured_on, table
 from benchmarks.tiers.cells import SOURCES, TAIL_TOKENS, K, Piece, pieces
 
 from windowtax.price.own_lists import memory_tiers
@@ -13,11 +12,6 @@ from windowtax.price.own_lists import memory_tiers
 Rounds = Mapping[str, list[dict[str, Any]]]
 _MB, _GB = 1e6, 1e9
 _HOURS_PER_MONTH = 730
-
-
-def write(readme: Path, text: str) -> None:
-    """Puts the tables into the README."""
-    put(readme, text)
 
 
 def tables(rounds: Rounds) -> str:

@@ -4,68 +4,43 @@ What was measured is kept in results.json piece by piece, so a run that was stop
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
-from benchmarks.kit.pieces import Kept, run_piece, say
+from benchmarks.kit.pieces import Kept
+from benchmarks.kit.runs import Task, measure, parser_of, publish
 from benchmarks.tiers import report
 from benchmarks.tiers.cells import Piece, pieces
 
-from windowtax.base.folders import cache_folder
-
 HERE = Path(__file__).parent
-RESULTS = HERE / "results.json"
 
 
-def options() -> argparse.Namespace:
-    """The words of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, default=RESULTS, help="another file: tables are printed, not written")
-    parser.add_argument("--rounds", type=int, default=1, help="of every piece; figures are medians over all")
-    parser.add_argument("--only", action="append", help="pieces whose name has this in it; may be repeated")
-    parser.add_argument("--prefix", default="", help="put before each piece, such as 'taskset -c 0,1'")
-    parser.add_argument("--scratch", type=Path, default=cache_folder(), help="a folder on the disk that is measured")
-    parser.add_argument("--again", action="store_true", help="forget the chosen pieces' earlier results")
-    parser.add_argument("--report", action="store_true", help="measure nothing, only write the README's tables")
-    return parser.parse_args()
-
-
-def measure(asked: argparse.Namespace, kept: Kept) -> None:
-    """Runs the chosen pieces that have not had all their rounds."""
+def tasks(asked: argparse.Namespace) -> dict[str, Task]:
+    """What the chosen pieces are told."""
     chosen = [piece for piece in pieces() if not asked.only or any(word in piece.key for word in asked.only)]
-    if asked.again:
-        kept.forget([piece.key for piece in chosen])
-    for number in range(asked.rounds):
-        for piece in chosen:
-            if len(kept.rounds.get(piece.key, [])) > number:
-                continue
-            say(f"{piece.key} ...")
-            found = run_piece(piece.key, "benchmarks.tiers.piece", _task(piece, asked), asked.prefix.split())
-            if found is not None:
-                kept.add(piece.key, found)
+    return {piece.key: partial(_task, piece, str(asked.scratch)) for piece in chosen}
 
 
-def _task(piece: Piece, asked: argparse.Namespace) -> dict[str, object]:
+def _task(piece: Piece, scratch: str, _number: int) -> dict[str, object]:
     return {
         "model": piece.model.name,
         "rope": piece.rope,
         "tokens": piece.tokens,
         "cache_dtype": piece.cache_dtype,
         "rule": piece.rule,
-        "scratch": str(asked.scratch),
+        "scratch": scratch,
     }
 
 
 def main() -> None:
     """Reads the options, measures, writes the tables."""
-    asked = options()
+    parser = parser_of(__doc__, HERE)
+    parser.add_argument("--only", action="append", help="pieces whose name has this in it; may be repeated")
+    asked = parser.parse_args()
     kept = Kept(asked.results)
     if not asked.report:
-        measure(asked, kept)
-    text = report.tables(kept.rounds)
-    if asked.results == RESULTS:
-        report.write(HERE / "README.md", text)
-    else:
-        print(text)
+        measure(asked, kept, "benchmarks.tiers.piece", tasks(asked))
+    publish(asked, HERE, report.tables(kept.rounds))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,22 @@
 """The tables of the serving and tiers benchmarks, and what is kept between runs."""
 
+import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.kit import page
+from benchmarks.kit import page, runs
 from benchmarks.kit.pages import cached_bytes, drop
 from benchmarks.kit.pieces import Kept
 from benchmarks.serving import report as serving
 from benchmarks.tiers import report as tiers
 from benchmarks.tiers.cells import RULE_LENGTHS, SMOL, SOURCES, K, Piece
 
-MACHINE = {"gauge": {"read_bytes_per_s": 2e10, "bf16_flops_per_s": 4e12}, "start_s": 2.0, "others_percent": 1.0}
+MACHINE = {
+    "date": "2026-01-02", "gauge": {"read_bytes_per_s": 2e10, "bf16_flops_per_s": 4e12}, "start_s": 2.0,
+    "others_percent": 1.0,
+}  # fmt: skip
 
 
 def cell(rate: float) -> dict[str, Any]:
@@ -110,3 +115,30 @@ def test_dropped_pages_are_gone(tmp_path: Path) -> None:
     if left == 1 << 20:
         pytest.skip("the temporary folder lies in memory")
     assert left == 0
+
+
+def test_a_page_says_when_it_was_measured_not_when_it_was_written() -> None:
+    assert page.measured_on([MACHINE, MACHINE]).startswith("2026-01-02; 2 pieces")
+    assert page.measured_on([MACHINE, MACHINE | {"date": "2025-12-31"}]).startswith("2025-12-31 to 2026-01-02; 2")
+
+
+def test_a_run_goes_on_where_it_stood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[object] = []
+
+    def run_piece(key: str, module: str, task: Mapping[str, object], prefix: Sequence[str]) -> dict[str, Any] | None:
+        started.append((key, module, task["number"], prefix))
+        return None if key == "fails" else {"seconds": 1.0}
+
+    monkeypatch.setattr(runs, "run_piece", run_piece)
+    kept = Kept(tmp_path / "results.json")
+    kept.add("one", {"seconds": 2.0})
+    tasks: dict[str, runs.Task] = {key: lambda number: {"number": number} for key in ("one", "fails", "two")}
+    asked = argparse.Namespace(again=False, rounds=2, prefix="nice -n 5")
+    prefix = ["nice", "-n", "5"]
+    runs.measure(asked, kept, "module", tasks)
+    expected = [("fails", 0), ("two", 0), ("one", 1), ("fails", 1), ("two", 1)]
+    assert started == [(key, "module", number, prefix) for key, number in expected]
+    assert {key: len(found) for key, found in kept.rounds.items()} == {"one": 2, "two": 2}
+    asked.again = True
+    runs.measure(asked, kept, "module", {"two": tasks["two"]})
+    assert len(kept.rounds["two"]) == 2 and started[-1] == ("two", "module", 1, prefix)

@@ -13,6 +13,7 @@ from windowtax.plan.roofline import Rank
 from windowtax.plan.schemes import weight_scheme
 from windowtax.plan.weights import WeightBytes
 from windowtax.spec.dtypes import cache_dtype
+from windowtax.spec.hardware import read_rate
 from windowtax.spec.workload import Workload
 
 ENGINE = EngineRates(
@@ -96,6 +97,19 @@ def test_narrow_weights_have_a_rate_of_their_own(tmp_path):
     save_machine(FULL, tmp_path)
     one = rank(load_machine(tmp_path), weights="q4_1")
     assert one.weights_s(1) == pytest.approx(one.weights.read(1) / 1.2e10)
+
+
+def test_a_plan_reads_at_the_rate_of_its_own_step_and_shows_that_rate() -> None:
+    steep = replace(FULL, read_curve=((1 << 20, 2, 9e10), (1 << 34, 2, 2e10)))
+    workload = Workload(context_tokens=4096)
+    plan = make_plan(SMOLLM_135M, machine_hardware(steep), workload, PlanOptions())
+    weights, cache = plan.rank.weights.read(1), plan.rank.layout.read_bytes(workload.context_tokens)
+    bandwidth = read_rate(steep.curve, weights + cache)
+    assert 2e10 < bandwidth < 9e10 and plan.hardware.read_bytes_per_s.value == bandwidth
+    assert "again and again" in plan.hardware.read_bytes_per_s.source
+    expected = weights / plan.rank.weight_bytes_per_s + cache / plan.hardware.cache_bytes_per_s
+    assert plan.times is not None and plan.times.tpot.memory_s == pytest.approx(expected)
+    assert 1 / plan.hardware.cache_bytes_per_s == pytest.approx(1 / bandwidth + 1 / 2e10)
 
 
 def test_the_plan_uses_them(tmp_path):

@@ -117,6 +117,7 @@ def make_bill(
     meter, spec = request.meter, engine.model.spec
     num_prompt, num_output = request.sequence.num_prompt_tokens, request.sequence.num_output_tokens
     speed = _speed(engine, request, hardware)
+    hardware = hardware.reading(speed.decode_floor.bytes)
     mean_context = meter.decode_context_tokens // meter.decode_steps if meter.decode_steps else num_prompt
     cache_bytes = engine.cache.layout.read_bytes(mean_context)
     total_s = speed.total_s

@@ -38,7 +38,7 @@ def predict(
     floor_hardware = hardware.as_floor()
     rank = Rank(
         spec=spec,
-        hardware=hardware.for_cache(cache_dtype_name),
+        hardware=hardware.for_cache(cache_dtype_name).reading(weight_bytes + batch * layout.read_bytes(context_tokens)),
         scheme=scheme,
         weights=WeightBytes(weight_bytes, weight_bytes, (), 0.0),
         layout=layout,

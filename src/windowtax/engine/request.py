@@ -19,6 +19,9 @@ class FinishReason(StrEnum):
     CANCELLED = "cancelled"
 
 
+_RATED_TOKENS = 32
+
+
 @dataclass
 class Meter:
     """What one request cost, as measured. Times are seconds of the engine's clock.
@@ -48,6 +51,11 @@ class Meter:
     def ttft_s(self) -> float | None:
         """From arrival to the first token."""
         return None if self.first_token is None else self.first_token - self.arrived
+
+    @property
+    def prefill_s_per_token(self) -> float | None:
+        """Of one prompt token; None where so few were computed that each took as long as a decode step."""
+        return self.prefill_s / self.prefill_tokens if self.prefill_tokens >= _RATED_TOKENS else None
 
     def tpot_s(self, num_output_tokens: int) -> float | None:
         """Time per output token after the first."""

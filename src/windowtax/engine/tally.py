@@ -32,6 +32,8 @@ class Tally:
     step_s: float = 0.0
     failed_steps: int = 0
     seconds_per_request: float = 0.0
+    _rated_tokens: int = 0
+    _rated_s: float = 0.0
     _answering: set[str] = field(default_factory=set[str])
 
     def stepped(self, seconds: float) -> None:
@@ -52,6 +54,9 @@ class Tally:
         self._answering.discard(request.request_id)
         self.prefill_tokens += meter.prefill_tokens
         self.prefill_s += meter.prefill_s
+        if meter.prefill_s_per_token is not None:
+            self._rated_tokens += meter.prefill_tokens
+            self._rated_s += meter.prefill_s
         self.decode_s += meter.decode_s
         self.byte_seconds += meter.byte_seconds
         self.num_preemptions += sequence.num_preemptions
@@ -70,5 +75,8 @@ class Tally:
 
     @property
     def prefill_s_per_token(self) -> float | None:
-        """Seconds that a prompt token has taken here, on average; None before any."""
-        return self.prefill_s / self.prefill_tokens if self.prefill_tokens else None
+        """Seconds that a prompt token has taken here, on average; None before any.
+
+        Prompts of which the cache held nearly all are left out: their few tokens say what a decode step takes.
+        """
+        return self._rated_s / self._rated_tokens if self._rated_tokens else None

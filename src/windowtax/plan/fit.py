@@ -117,8 +117,12 @@ class Sizing:
 
     @property
     def reading(self) -> Hardware:
-        """The accelerator as it reads a cache of this dtype."""
-        return self.hardware.for_cache(self.dtype.name)
+        """The accelerator as it reads a cache of this dtype, and as many bytes as a step of this workload."""
+        hardware, users = self.hardware.for_cache(self.dtype.name), self.workload.users
+        if not hardware.read_curve:
+            return hardware
+        cache = users * self.layout().read_bytes(self.workload.context_tokens)
+        return hardware.reading(WeightBytes.of(self.spec, self.scheme).read(users) + cache)
 
     def layout(self, tensor_parallel: int = 1) -> CacheLayout:
         """The cache of one rank."""

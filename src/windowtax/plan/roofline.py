@@ -7,7 +7,7 @@ a layer has routed experts, and the latency of two all-reduces where ranks split
 Floors are the same formulas with every efficiency at 1 and no constant: they cannot be beaten on that hardware.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from windowtax.plan.schemes import WeightScheme, weight_scheme
@@ -82,16 +82,11 @@ class Rank:
     tensor_parallel: int = 1
     ring: int = 1
 
-    def reading(self, num_bytes: float) -> "Rank":
-        """The same rank at steps that read so many bytes."""
-        return replace(self, hardware=self.hardware.reading(num_bytes)) if self.hardware.read_curve else self
-
     def decode(self, context_tokens: int, users: int) -> Bound:
         """One decode step of `users` sequences that hold `context_tokens` tokens each, the new one included."""
         read = users * self.layout.read_bytes(context_tokens) / self.ring
         attention = users * self.spec.attention_flops(context_tokens - 1, 1) / self.ring
-        weights = self.weights.read(users)
-        return self.reading(weights + read)._bound(weights, read, attention, chunks=[users], sampled=users)
+        return self._bound(self.weights.read(users), read, attention, chunks=[users], sampled=users)
 
     def prefill(self, num_tokens: int, start: int, chunk_tokens: int) -> Bound:
         """Reading `num_tokens` tokens behind `start` cached ones, alone, in chunks; every chunk reads all weights."""
@@ -113,10 +108,6 @@ class Rank:
         """
         decoded = users * positions
         tokens, sampled = decoded + chunk_tokens, decoded + (chunk_tokens > 0)
-        if self.hardware.read_curve:
-            cache = users * self.layout.read_bytes(context_tokens) + self.layout.read_bytes(chunk_start)
-            at = self.reading(self.weights.read(tokens) + cache / self.ring)
-            return at.step_s(context_tokens, users, chunk_tokens, chunk_start, positions)
         seconds = max(self.weights_s(tokens), self.matrices_s(tokens, sampled))
         if users:
             read = self.layout.read_bytes(context_tokens)

@@ -150,11 +150,9 @@ class Biller:
         return float(bill_of(sheet, found).total_usd - bill_of(sheet, hoped).total_usd)
 
     def prefill_s_per_token(self, request: Request) -> float | None:
-        """What a prompt token took in this request, or where it computed none, on this server; None where unknown."""
-        meter = request.meter
-        if meter.prefill_tokens:
-            return meter.prefill_s / meter.prefill_tokens
-        return self._tally.prefill_s_per_token
+        """Of this request, or where it computed too few tokens to tell, of this server; None where unknown."""
+        own = request.meter.prefill_s_per_token
+        return self._tally.prefill_s_per_token if own is None else own
 
     def _api_usd(self, request: Request, output_tokens: int) -> float:
         """One prompt and its answers at the API, with what was cached here cached there."""

@@ -7,6 +7,7 @@ from math import inf, log
 
 from windowtax.base.errors import BadInput
 from windowtax.base.sourced import Basis, Sourced
+from windowtax.base.units import format_bytes
 from windowtax.spec.dtypes import element_type
 
 WIDER = {"int4": "bf16", "fp4": "bf16", "int8": "bf16", "fp8": "bf16", "fp16": "bf16", "bf16": "fp32"}
@@ -110,6 +111,7 @@ class Hardware:
         if not self.read_curve:
             return self
         rate = read_rate(self.read_curve, working_set_bytes)
+        where = f"by working set: here {format_bytes(working_set_bytes)}, again and again"
 
         def share(known: Sourced) -> Sourced:
             beyond_s = max(0.0, 1 / known.value - 1) / self.read_bytes_per_s.value
@@ -117,7 +119,9 @@ class Hardware:
 
         return replace(
             self,
-            read_bytes_per_s=replace(self.read_bytes_per_s, value=rate),
+            read_bytes_per_s=replace(
+                self.read_bytes_per_s, value=rate, source=f"{self.read_bytes_per_s.source}; {where}"
+            ),
             bandwidth_efficiency=share(self.bandwidth_efficiency),
             widening_efficiency=share(self.widening_efficiency),
             cache_efficiency=share(self.cache_efficiency),
