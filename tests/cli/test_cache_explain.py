@@ -49,7 +49,7 @@ def test_anthropic_bodies_before_and_after_normalising(explain: Explain, model: 
     found = json.loads(explain(claude("fa690", "2026-11-22"), claude("eb6c6", "2026-11-23"), *words).stdout)
     assert found["a"]["where"] == found["b"]["where"] == "system"
     assert found["before"].endswith("cch=") and (found["a"]["token"], found["b"]["token"]) == ("f", "e")
-    assert found["shared_blocks"] == found["shared_tokens"] // 16
+    assert found["shared_blocks"] == found["shared_tokens"] // 32 == found["shared_tokens"] // found["block_tokens"]
     behind = found["b"]["prompt_tokens"] - found["shared_tokens"]
     assert behind - 9 <= found["lost_tokens"] < behind, "all but the five of cch, one of the date, and the last"
     costs = [
@@ -100,8 +100,11 @@ def test_the_text_shows_both_sides(explain: Explain) -> None:
 
 def test_what_is_no_body_is_refused(explain: Explain, tmp_path: Path) -> None:
     good = {"prompt": "x"}
-    for bad in ("{", "[]", {"model": "x"}, {"messages": []}, {"messages": [{"role": "nobody", "content": "x"}]}):
+    nobody = {"messages": [{"role": "nobody", "content": "x"}]}
+    for bad in ("{", "[]", {"model": "x"}, {"messages": []}, {"messages": 5}, {"messages": [], "tools": 5}, nobody):
         assert isinstance(explain(good, bad, code=1).exception, BadInput)
+    alone = CliRunner().invoke(cache.app, ["explain", str(tmp_path / "a.json")]).exception
+    assert isinstance(alone, BadInput) and "Name two files" in str(alone)
     assert isinstance(CliRunner().invoke(cache.app, ["explain"]).exception, BadInput)
     gone = ["explain", "--last", "--url", "http://127.0.0.1:9"]
     assert isinstance(CliRunner().invoke(cache.app, gone).exception, BadInput)

@@ -75,6 +75,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 def test_the_banner_and_what_the_model_says(real: Process) -> None:
     assert "2,048 (2K) tokens, as asked" in real.said and "B per token" in real.said
     assert re.search(r"users +\d+\.\d\d at that window", real.said)
+    assert re.search(r"kept in +the pool while there is room\n", real.said)
     assert "beyond this machine" not in real.said, "it listens on this machine only"
     question = "What is the capital of France? Answer with one word."
     asked: Any = {"max_tokens": 20, "messages": [{"role": "user", "content": question}]}
@@ -157,3 +158,18 @@ def test_refusals_say_what_to_do(tmp_path: Path, words: list[str], said: str) ->
     common = ["--dtype", "fp32", "--ledger", "none", "--port", "0"]
     result = CliRunner().invoke(app, [str(save_tiny_chat(tmp_path)), *common, *words])
     assert result.exit_code != 0 and said in f"{result.exception} {result.output}"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--normalize", "foo"], "billing, date, time, ids"),
+        (["--reasoning-parser", "foo"], "deepseek_r1"),
+        (["--tool-call-parser", "foo"], "hermes"),
+        (["--compare-api", "nobody"], "PROVIDER/MODEL"),
+        (["--cache-ram", "much"], "GiB"),
+    ],
+)
+def test_words_are_refused_before_a_model_is_looked_for(words: list[str], said: str) -> None:
+    result = CliRunner().invoke(app, ["/no/such/model", "--port", "0", *words])
+    assert result.exit_code != 0 and said in f"{result.exception} {getattr(result.exception, 'hint', '')}"

@@ -156,7 +156,7 @@ def _conversation(body: Json) -> Conversation:
 
 def _is_anthropic(body: Json) -> bool:
     """By what only Anthropic's bodies have: system beside the messages, tools with input_schema, blocks of tool use."""
-    tools, messages = body.get("tools") or [], body.get("messages") or []
+    tools, messages = (found if isinstance(found := body.get(name), list) else [] for name in ("tools", "messages"))
     blocks = [
         block for one in messages if isinstance(one, dict) and isinstance(one.get("content"), list)
         for block in one["content"] if isinstance(block, dict)

@@ -15,6 +15,7 @@ from windowtax.cli import cache_explain_text as text
 from windowtax.cli.ask import DEFAULT_MODEL
 from windowtax.cli.console import console, messages
 from windowtax.cli.price_words import print_json
+from windowtax.spec.cache import DEFAULT_BLOCK_SIZE
 
 _TIMEOUT_S = 30.0
 
@@ -39,7 +40,7 @@ def explain(
     normalize: Annotated[
         list[str] | None, typer.Option(metavar="KIND[=WAY]", help="Show what the server's --normalize would do.")
     ] = None,
-    block_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a block.")] = 16,
+    block_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a block.")] = DEFAULT_BLOCK_SIZE,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Why the cache held no more: of a request to a running server, or of two request bodies without one."""
@@ -52,6 +53,8 @@ def explain(
         found = _compared([Path(one) for one in given], model, chat_template, price, normalize or [], block_tokens)
         print_json(found) if as_json else text.show_comparison(console(), found)
         return
+    if len(given) == 1 and Path(given[0]).is_file():
+        raise BadInput(f"{given[0]} alone cannot be compared.", "Name two files with request bodies.")
     if len(given) != (0 if last else 1):
         raise BadInput("There is nothing to explain.", "Name a request, or --last, or two files with request bodies.")
     found = _asked(url, given[0] if given else None, key, cache_salt)

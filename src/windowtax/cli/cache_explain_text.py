@@ -59,11 +59,12 @@ def _show_difference(out: Console, found: Json) -> None:
     out.print(f"The first token that differs is {found['shared_tokens']:,}:")
     out.print(f"  in A in {one['where']}, in B in {two['where']}", markup=False)
     _show_texts(out, found["before"], {"A": one["text"], "B": two["text"]})
-    shared, block = found["shared_tokens"], found["block_tokens"]
+    shared, block, count = found["shared_tokens"], found["block_tokens"], found["shared_blocks"]
+    blocks = f"{count:,} whole block{'' if count == 1 else 's'} of {block:,}"
     rows = [
         ("prompt of A", f"{one['prompt_tokens']:,} tokens", ""),
         ("prompt of B", f"{two['prompt_tokens']:,} tokens", ""),
-        ("shared", f"{shared:,} tokens", f"{found['shared_blocks']:,} whole blocks of {block:,}"),
+        ("shared", f"{shared:,} tokens", blocks),
         ("lost", f"{found['lost_tokens']:,} tokens", "behind the difference, in both"),
         ("B uncached", format_usd(found["usd_uncached"]), f"input at {found['api']}, list prices"),
         ("B after A", format_usd(found["usd"]), "with what they share cached there"),

@@ -1,5 +1,6 @@
 """From the words of `windowtax serve` to a server that runs: load, size the pool, say what there is, serve."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -55,22 +56,23 @@ def run(name: str, words: ServeWords) -> None:
         )
     thoughts_of(words.reasoning_parser, None)
     check_parser(words.tool_call_parser)
-    keyring = make_keyring(words.api_key or (), words.api_keys_file)
+    keyring, settings = make_keyring(words.api_key or (), words.api_keys_file), _settings(words)
+    tiers = TierOptions.parse(words.cache_ram, words.cache_ssd)
     listening = bind(words.host, words.port)
     try:
         set_up(words.log_format, words.log_level)
         with opening(listening):
-            engine, why = open_engine(name, words, err)
-            served = _served(engine, words)
+            engine, why = open_engine(name, words, tiers, err)
+            served = _served(engine, words, settings)
         running = make_server(make_app(served, keyring), served)
         address = f"http://{words.host}:{listening.getsockname()[1]}"
-        _say(err, engine, why, served, address, is_open=keyring.is_open)
+        _say(err, engine, why, tiers, served, address, is_open=keyring.is_open)
         running.run(sockets=[listening])
     finally:
         listening.close()
 
 
-def open_engine(name: str, words: ServeWords, err: Console) -> tuple[Engine, str]:
+def open_engine(name: str, words: ServeWords, tiers: TierOptions, err: Console) -> tuple[Engine, str]:
     """The engine, and why its window is what it is. Raises DoesNotFit, with the sum."""
     options = EngineOptions(
         cache_dtype=words.cache_dtype,
@@ -79,7 +81,6 @@ def open_engine(name: str, words: ServeWords, err: Console) -> tuple[Engine, str
         draft_tokens=draft_tokens(words.speculate),
         weights=words.weights,
     )
-    tiers = TierOptions.parse(words.cache_ram, words.cache_ssd)
     files = open_model(name, words.dtype, err, rope=words.rope, attention=words.attention)
     asked = None if words.max_model_len == AUTO else parse_tokens(words.max_model_len)
     admit(files, asked or _FIRST_TOKENS, options)
@@ -103,21 +104,30 @@ def _window(model: LoadedModel, asked: int | None, options: EngineOptions) -> tu
     return longest, "the model's own" if longest >= claimed else "the longest that the memory holds"
 
 
-def _served(engine: Engine, words: ServeWords) -> Served:
-    machine = this_machine()
-    rent = None if machine.usd_per_hour is None else machine.usd_per_hour.value
-    settings = Settings(
-        names=tuple(words.served_model_name or ()) or (engine.model.spec.name,),
+def _settings(words: ServeWords) -> Settings:
+    """What needs no model: read, and refused, before one is loaded."""
+    return Settings(
+        names=tuple(words.served_model_name or ()),
         chat_template=None if words.chat_template is None else _template(words.chat_template),
         hosts=(*_HERE, "[::1]", *(words.allowed_hosts or ())) if words.host in _HERE else ("*",),
         cors_origins=tuple(words.cors_origin or ()),
         body_bytes=parse_bytes(words.max_body_bytes),
         drain_s=words.drain_timeout,
-        usd_per_hour=rent if words.usd_per_hour is None else words.usd_per_hour,
+        usd_per_hour=words.usd_per_hour,
         normalizer=Normalizer.parse(words.normalize or ()),
         reasoning_parser=words.reasoning_parser,
         tool_call_parser=words.tool_call_parser,
         price_list=DEFAULT_PRICE_LIST if words.compare_api is None else PriceList.parse(words.compare_api),
+    )
+
+
+def _served(engine: Engine, words: ServeWords, settings: Settings) -> Served:
+    machine = this_machine()
+    rent = None if machine.usd_per_hour is None else machine.usd_per_hour.value
+    settings = replace(
+        settings,
+        names=settings.names or (engine.model.spec.name,),
+        usd_per_hour=rent if settings.usd_per_hour is None else settings.usd_per_hour,
     )
     limits = ServiceLimits(max_waiting=words.max_waiting, timeout_s=words.request_timeout)
     service = EngineService(engine, limits)
@@ -160,22 +170,30 @@ def _template(path: Path) -> str:
         raise BadInput(f"The chat template {path} cannot be read: {error}") from None
 
 
-def _say(err: Console, engine: Engine, why: str, served: Served, address: str, *, is_open: bool) -> None:
+def _say(
+    err: Console, engine: Engine, why: str, tiers: TierOptions, served: Served, address: str, *, is_open: bool
+) -> None:
     """The start-up banner: what computes, what the cache holds, for how many, and who can reach it."""
     backend, cache, config = engine.model.backend, engine.cache, engine.scheduler.config
     window = window_tokens(engine)
     reason = f" ({backend.why_not})" if backend.why_not else ""
     token_bytes = cache.layout.growth_bytes_per_token
+    ram = [f"host RAM, up to {format_bytes(tiers.ram_bytes)}"] if tiers.ram_bytes else []
+    disk = [f"{tiers.ssd}, up to {format_bytes(tiers.ssd_bytes)}"] if tiers.ssd else []
     lines = [
         ("model", f"{served.name}, computed by {backend.name}{reason}; weights {backend.weights_text}: "
                   f"{format_bytes(engine.model.weight_bytes)}"),
         ("window", f"{format_tokens(window)} tokens, {why}"),
         ("KV cache", f"{format_exact_bytes(cache.layout.pool_bytes(cache.num_blocks))}; {token_bytes:,} B per token"),
         ("users", f"{windows_held(engine):.2f} at that window; up to {config.max_sequences:,} requests at once"),
+        ("kept in", "; ".join(["the pool while there is room", *ram, *disk])),
         ("step", f"up to {config.max_step_tokens:,} tokens"),
         ("ledger", str(served.ledger.path) if served.ledger else "none"),
         ("address", address),
     ]  # fmt: skip
+    rules = served.settings.normalizer.rules
+    if rules:
+        lines.insert(-1, ("normalize", ", ".join(rule.kind for rule in rules)))
     for name, text in lines:
         err.print(f"{name:9} {text}", markup=False, highlight=False)
     public = not any(f"//{name}:" in address for name in _HERE)

@@ -1,7 +1,6 @@
 """What the server is told once, at its start."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from windowtax.base.units import MIB
 from windowtax.price.api import PriceList, default_price_lists
@@ -33,7 +32,6 @@ class Settings:
     drain_s: float = 30.0
     usd_per_hour: float | None = None
     price_list: PriceList = DEFAULT_PRICE_LIST
-    ledger: Path | None = None
     max_choices: int = 128
     normalizer: Normalizer = NOTHING
     reasoning_parser: str = AUTO
