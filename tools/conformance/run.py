@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
 
+from benchmarks.kit.page import put
+
 from tools.conformance import fuzz, load, scores
 from tools.conformance.outcome import Outcome
 from tools.conformance.venvs import PINS, bin_of
 from windowtax.base.folders import cache_folder
 
 README = Path(__file__).with_name("README.md")
-BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 TOOLS: Mapping[str, Callable[[Path, Path], Outcome]] = {
     "schemathesis": fuzz.run,
     "lm-eval": scores.run,
@@ -31,7 +32,7 @@ def main() -> None:
     asked.folder.mkdir(parents=True, exist_ok=True)
     outcomes = [_run(tool, asked.folder) for tool in asked.only or TOOLS]
     if not asked.only:
-        _write(outcomes)
+        put(README, "\n\n".join([f"Run on {date.today()}.", *(_table(one) for one in outcomes)]))
     faults = [f"{one.tool}: {fault}" for one in outcomes for fault in one.faults]
     print("\n".join(faults) or "All is as it should be.")
     sys.exit(bool(faults))
@@ -50,14 +51,6 @@ def _run(tool: str, folder: Path) -> Outcome:
         print(f"   {what:{width}}  {value}")
     print(f"   {time.monotonic() - began:.0f} s")
     return outcome
-
-
-def _write(outcomes: list[Outcome]) -> None:
-    """The tables, between the README's marks."""
-    parts = [f"Run on {date.today()}.", *(_table(one) for one in outcomes)]
-    head, _, rest = README.read_text("utf-8").partition(BEGIN)
-    tail, text = rest.partition(END)[2], "\n\n".join(parts)
-    README.write_text(f"{head}{BEGIN}\n\n{text}\n\n{END}{tail}", encoding="utf-8")
 
 
 def _table(one: Outcome) -> str:
