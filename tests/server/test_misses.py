@@ -197,10 +197,27 @@ def test_what_is_kept_is_bounded_and_broken_explanations_harm_nobody(caplog: pyt
     logging.getLogger("windowtax.cache").propagate = True
     for tenant in range(70):
         for number in range(70):
-            misses.add(f"t{tenant}", {"request_id": str(number)}, lambda: {"lost_tokens": 0})
+            misses.add(f"t{tenant}", {"request_id": str(number)}, lambda: [{"lost_tokens": 0}])
     assert [len(misses.last(f"t{tenant}", 1000)) for tenant in (0, 5, 6, 69)] == [0, 0, 64, 64]
     assert misses.find("t69", "5") is None and misses.find("t69", "6") is not None
     misses.add("t69", {"request_id": "broken"}, lambda: {}["no"])
-    misses.add("t69", {"request_id": "after"}, lambda: {"lost_tokens": 0})
+    misses.add("t69", {"request_id": "after"}, lambda: [{"lost_tokens": 0}])
     until(lambda: misses.find("t69", "after") is not None)
     assert misses.find("t69", "broken") is None and "could not be explained" in caplog.text
+
+
+def test_each_prompt_of_several_is_explained(server: Running) -> None:
+    body: dict[str, Any] = {"max_tokens": 1, "explain_cache": True}
+    rules = [f"{name} rules, which fill some blocks and go on and on: {RULES}" for name in ("First", "Second")]
+    server.post("/v1/completions", body | {"prompt": [f"{rule} Is it 1?" for rule in rules]})
+    asked = server.post(
+        "/v1/completions",
+        body | {"prompt": [f"{rules[0]} Is it 2?", f"New {rules[1]}"]},
+        headers={"X-Request-Id": "several"},
+    )
+    own = asked.json()["usage"]["windowtax"]
+    assert "miss" not in own
+    first, second = own["misses"]
+    assert first["cached_tokens"] > 0 and second["cached_tokens"] == 0
+    kept = [server.client.get(f"/v1/cache/explain/{name}").json() for name in ("several", "several.2")]
+    assert [one["prompt_tokens"] for one in kept] == [first["prompt_tokens"], second["prompt_tokens"]]

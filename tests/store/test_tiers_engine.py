@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from tests.store.tiered import LAYOUTS, SIZE, Machine
 
+from windowtax.cache.miss import MissReason, explain_miss
+from windowtax.cache.tiers import DISK
 from windowtax.spec.cache import CacheLayout
 
 PROMPT = [(7 * i) % 1000 for i in range(67)]
@@ -134,6 +136,21 @@ def test_a_pool_without_room_computes_instead(tmp_path: Path) -> None:
     again.cache.check()
     again.cache.free("long")
     assert again.run(PROMPT)["disk"] == 64
+    again.close()
+
+
+def test_where_computing_is_faster_nothing_is_loaded_and_the_miss_says_so(tmp_path: Path) -> None:
+    first = Machine(tmp_path)
+    first.run(PROMPT)
+    first.close()
+    again = Machine(tmp_path)
+    again.cache.lower.speeds.prefill.book(1e9, 1.0)
+    again.cache.lower.speeds.tiers[DISK].book(1e3, 1.0)
+    assert again.cache.ready("a", PROMPT, "")
+    miss = explain_miss(again.cache, PROMPT, "")
+    assert (miss.reason, miss.position, miss.lost_tokens(PROMPT)) == (MissReason.BELOW, 0, 64)
+    assert again.run(PROMPT) == {"device": 0, "host": 0, "disk": 0}
+    assert explain_miss(again.cache, PROMPT, "").reason is MissReason.NONE
     again.close()
 
 

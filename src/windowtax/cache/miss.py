@@ -1,4 +1,4 @@
-"""Why a prefix was not in the cache: the first token that differs from what is kept, or that it was evicted."""
+"""Why a prefix was not in the cache: the first token that differs from what is kept, or where the kept blocks went."""
 
 from array import array
 from bisect import bisect_left
@@ -21,6 +21,7 @@ class MissReason(StrEnum):
     NONE = "everything that could be reused was"
     EMPTY = "nothing is kept that begins like this"
     DIVERGES = "a token differs from what is kept"
+    BELOW = "it lies in a lower tier, from where it was not loaded: computing is faster, or the pool had no room"
     EVICTED = "it was kept, and evicted for want of room"
     NEW = "what follows was never computed before"
     WINDOW = "what a sliding window still reads was given back"
@@ -47,8 +48,8 @@ class Miss:
     def lost_tokens(self, token_ids: Sequence[int]) -> int:
         """How many of a prompt's tokens would have been read, were it not for this. Slow for long prompts.
 
-        What was evicted, or given back, counts whole. Behind a difference those count that the kept prompt has too: a
-        date that changed loses all that follows it, another question loses nothing.
+        What was evicted, given back, or not loaded counts whole. Behind a difference those count that the kept prompt
+        has too: a date that changed loses all that follows it, another question loses nothing.
         """
         if self.reason is not MissReason.DIVERGES:
             return self.num_gone_tokens
@@ -69,9 +70,10 @@ def explain_miss(cache: SharedCache, token_ids: Sequence[int], salt: str) -> Mis
     if matched == reusable:
         return Miss(MissReason.NONE, matched * size, matched * size)
     position = matched * size
-    gone = sum(1 for _ in takewhile(cache.evicted.__contains__, keys[matched:]))
-    if gone:
-        return Miss(MissReason.EVICTED, position, position, num_gone_tokens=gone * size)
+    for reason, applies in ((MissReason.BELOW, cache.lies_below), (MissReason.EVICTED, cache.evicted.__contains__)):
+        gone = sum(1 for _ in takewhile(applies, keys[matched:]))
+        if gone:
+            return Miss(reason, position, position, num_gone_tokens=gone * size)
     wanted = tuple(token_ids[position : position + size])
     followers = cache.followers(keys[matched - 1] if matched else None, salt)
     nearest = max(followers, key=lambda kept: (_common(kept.content, wanted), kept.last_used), default=None)

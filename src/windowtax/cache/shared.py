@@ -83,6 +83,10 @@ class SharedCache(KeepingCache):
         """The names of the blocks that a prompt can take from the cache: one token at least is left to compute."""
         return self.keys_of(token_ids[: len(token_ids) - 1], salt)
 
+    def lies_below(self, key: bytes) -> bool:
+        """Whether a block is kept in a lower tier; here there is none."""
+        return False
+
     def attach(self, sequence_id: str, token_ids: Sequence[int], salt: str) -> int:
         """Gives a new sequence the kept blocks of its prefix, and a copy of the one in which it leaves them; returns
         how many tokens these hold.

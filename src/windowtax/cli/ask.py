@@ -15,10 +15,8 @@ ModelOption = Annotated[
     str, typer.Option("--model", "-m", help="A name from `windowtax models list`, a .gguf file, or a folder.")
 ]
 DtypeOption = Annotated[str, typer.Option("--dtype", help="What is computed with: bf16, fp16, fp32.")]
-CacheDtypeOption = Annotated[
-    str,
-    typer.Option("--cache-dtype", help="In what keys and values are kept: bf16, fp16, fp32, fp8, int8, k8v4, k4v4."),
-]
+CACHE_DTYPE_HELP = "In what keys and values are kept: bf16, fp16, fp32, fp8, int8, k8v4, k4v4."
+CacheDtypeOption = Annotated[str, typer.Option("--cache-dtype", help=CACHE_DTYPE_HELP)]
 WeightsOption = Annotated[
     str,
     typer.Option("--weights", help="In what bits weights are kept: stored (as in the file), full, int8, int4."),

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from windowtax.base.errors import BadInput
-from windowtax.cli.ask import AttentionOption, CacheDtypeOption, DtypeOption, RopeOption, WeightsOption
+from windowtax.cli.ask import CACHE_DTYPE_HELP, AttentionOption, DtypeOption, RopeOption, WeightsOption
 from windowtax.cli.config_file import ConfigFile
 from windowtax.schedule.scheduler import DEFAULT_STEP_TOKENS
 
@@ -47,7 +47,7 @@ class ServeWords:
     gpu_memory_utilization: Annotated[
         float | None, typer.Option(hidden=True, callback=_refuse_utilisation, help="Refused: give bytes.")
     ] = None
-    cache_dtype: CacheDtypeOption = "bf16"
+    cache_dtype: Annotated[str, typer.Option("--cache-dtype", "--kv-cache-dtype", help=CACHE_DTYPE_HELP)] = "bf16"
     weights: WeightsOption = "stored"
     attention: AttentionOption = None
     rope: RopeOption = None
@@ -82,7 +82,7 @@ class ServeWords:
         list[str] | None,
         typer.Option(envvar="WINDOWTAX_API_KEY", help="A key that clients must send. May be repeated."),
     ] = None
-    api_keys_file: Annotated[Path | None, typer.Option(help="TOML: [[key]] name, key or sha256, limits.")] = None
+    api_keys_file: Annotated[Path | None, typer.Option(help="A TOML file of keys with their names and limits.")] = None
     allowed_hosts: Annotated[list[str] | None, typer.Option(help="Names that browsers may use. May be repeated.")] = (
         None
     )

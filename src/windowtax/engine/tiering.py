@@ -135,6 +135,9 @@ class TieredCache(SharedCache):
         """Of the tokens that the last `attach` found: how many were on the device, and how many came from each tier."""
         return self._by_tier.get(sequence_id, {DEVICE: 0, HOST: 0, DISK: 0})
 
+    def lies_below(self, key: bytes) -> bool:
+        return self.lower.find(key) is not None
+
     def attach(self, sequence_id: str, token_ids: Sequence[int], salt: str) -> int:
         found = super().attach(sequence_id, token_ids, salt)
         size = self.layout.block_size

@@ -6,19 +6,21 @@ sequences that wait. When blocks run out, the newest running sequence gives its 
 host RAM or is computed again later, whichever the cache says is cheaper (Kwon et al. 2023, PagedAttention, arXiv
 2309.06180, section 4.5: swapping and recomputation).
 
-With `share_prefill` no prompt takes more than its fair share of a step while others want one too, so a short prompt
-that arrives behind long ones has its first token within a few steps. Whatever a share leaves over goes to the oldest.
+With `share_prefill` prompts that want the same step divide it (schedule/share.py), so that a short one that arrives
+behind long ones has its first token within a few steps. Whatever a share leaves over goes to the oldest.
 """
 
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from math import inf
 
 from windowtax.base.errors import DoesNotFit
 from windowtax.base.units import format_bytes, format_exact_bytes, format_tokens
 from windowtax.cache.manager import CacheManager
 from windowtax.schedule.sequence import Sequence, Status
+from windowtax.schedule.share import shares
 from windowtax.schedule.step import Chunk, Step
 
 MOST_SCORED_TOKENS = 256
@@ -70,27 +72,24 @@ class Scheduler:
         budget, reserve = self.config.max_step_tokens, self.cache.reserve
         chunks: list[Chunk] = []
         preempted: list[Sequence] = []
-        contenders = self._contenders() if self.config.share_prefill else 1
+        parts = self._parts()
         for sequence in list(self.running):
-            if budget == 0 or sequence.status is not Status.RUNNING:
+            most = _most(sequence, budget, parts)
+            if most == 0 or sequence.status is not Status.RUNNING:
                 continue
-            chunk = self._next_chunk(sequence, self._share(budget, contenders))
-            contenders -= contenders > 1 and sequence.num_uncomputed_tokens > 1
+            chunk = self._next_chunk(sequence, most)
             if reserve(sequence.sequence_id, chunk.start, chunk.num_tokens) or self._make_room(chunk, preempted):
                 chunks.append(chunk)
                 budget -= chunk.num_tokens
         # A sequence that was just preempted must not come back in the same step: it would take the blocks again.
-        place = 0
-        while budget and place < len(self.waiting) and not preempted and len(self.running) < self.config.max_sequences:
-            sequence = self.waiting[place]
-            if not self._ready(sequence):
-                place += 1  # its prefix is on the way; others may go ahead
-                continue
-            chunk = self._first_chunk(sequence, self._share(budget, contenders))
+        for sequence in [] if preempted else list(islice(self.waiting, self._room)):
+            most = _most(sequence, budget, parts)
+            if most == 0 or not self._ready(sequence):
+                continue  # it has no part in this step, or its prefix is on the way; others may go ahead
+            chunk = self._first_chunk(sequence, most)
             if chunk is None:
                 break
-            contenders -= contenders > 1
-            del self.waiting[place]
+            self.waiting.remove(sequence)
             self._admit(sequence)
             chunks.append(chunk)
             budget -= chunk.num_tokens
@@ -100,17 +99,17 @@ class Scheduler:
             chunks = [chunk for chunk in chunks if chunk.sequence.status is Status.RUNNING]
         return Step(tuple(chunks), tuple(preempted))
 
-    def _contenders(self) -> int:
-        """How many prompts want a part of the next step."""
-        reading = sum(1 for sequence in self.running if sequence.num_uncomputed_tokens > 1)
-        return max(1, reading + min(len(self.waiting), self.config.max_sequences - len(self.running)))
+    def _parts(self) -> Mapping[str, int] | None:
+        """What each prompt may take of the next step; None where every one may take all that is left."""
+        if not self.config.share_prefill:
+            return None
+        budget, block_size = self.config.max_step_tokens, self.cache.layout.block_size
+        return shares(self.running, self.waiting, budget=budget, room=self._room, block_size=block_size)
 
-    def _share(self, budget: int, contenders: int) -> int:
-        """A fair share of what is left of a step: whole blocks where there are enough for all."""
-        if contenders == 1:
-            return budget
-        size, share = self.cache.layout.block_size, max(1, budget // contenders)
-        return share // size * size or share
+    @property
+    def _room(self) -> int:
+        """How many sequences may still be admitted."""
+        return max(0, self.config.max_sequences - len(self.running))
 
     def _spend(self, budget: int, chunks: list[Chunk]) -> None:
         """Gives what shares left over to the prompts that can use it, oldest first."""
@@ -241,6 +240,13 @@ class Scheduler:
             f"cache; the pool has {format_bytes(pool_bytes)}; the most that fits is {fits:,} tokens.",
             "Shorten the prompt, ask for fewer output tokens, give the cache more memory, or keep it in fewer bits.",
         )
+
+
+def _most(sequence: Sequence, budget: int, parts: Mapping[str, int] | None) -> int:
+    """How many tokens a sequence may take of what is left of a step. Decodes have no part: each takes its token."""
+    if parts is None or (sequence.status is Status.RUNNING and sequence.num_uncomputed_tokens <= 1):
+        return budget
+    return min(budget, parts.get(sequence.sequence_id, 0))
 
 
 def largest_window(cache: CacheManager, step_tokens: int) -> int:

@@ -47,7 +47,7 @@ class CallBill:
     num_moves: int
     moved_bytes: int
     recomputed_tokens: int
-    miss: Json | None = None
+    misses: Sequence[Json] = ()
     normalized: Sequence[Json] = ()
 
     @property
@@ -57,7 +57,9 @@ class CallBill:
 
     def record(self) -> Json:
         """The vendor object in `usage`."""
-        explained: Json = {} if self.miss is None else {"miss": self.miss}
+        explained: Json = {"miss": self.misses[0]} if len(self.misses) == 1 else {}
+        if len(self.misses) > 1:
+            explained["misses"] = list(self.misses)
         if self.normalized:
             explained["normalized"] = list(self.normalized)
         return explained | {

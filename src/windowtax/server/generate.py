@@ -25,6 +25,8 @@ from windowtax.server.served import Served
 
 PREFIX_TOKENS = 256
 """Tokens of a prompt's beginning by which the ledger sums."""
+MOST_EXPLAINED = 16
+"""Of a call's prompts, how many are compared with what was kept: that is slow."""
 _WORDS_CHARACTERS = 80
 _LOOK_S = 0.5
 """How often somebody looks whether the client of a waiting call is still there."""
@@ -73,7 +75,7 @@ class Generation:
     outcome: str = "cancelled"
     began: float = field(default_factory=time.perf_counter)
     _paces: dict[int, _Pace] = field(default_factory=dict)
-    _miss: Json | None = None
+    _misses: list[Json] | None = None
 
     def start(self) -> "Generation":
         """Hands the requests in; `close` must follow. Raises ApiError where a limit or the queue says no."""
@@ -157,14 +159,16 @@ class Generation:
     def bill(self) -> CallBill:
         """The bill of what has been computed so far."""
         bill = self.served.biller.bill(self._known())
-        if self.ask.explain and self._miss is None:
-            self._miss = self._explained()
-        return replace(bill, miss=self._miss, normalized=self.ask.normalized)
+        if self.ask.explain and not self._misses:
+            self._misses = self._explained()
+        return replace(bill, misses=self._misses or (), normalized=self.ask.normalized)
 
-    def _explained(self) -> Json | None:
-        """Why the cache held no more of the first prompt."""
-        served, request = self.served, self._known()[0][0]
-        return explain(served.tokenizer, served.biller, request, self.ask.parts())
+    def _explained(self) -> list[Json]:
+        """Why the cache held no more: of each prompt, of very many the first `MOST_EXPLAINED`."""
+        served, parts = self.served, self.ask.parts()
+        first = [requests[0] for requests in self._known()[:MOST_EXPLAINED]]
+        found = [explain(served.tokenizer, served.biller, request, parts) for request in first]
+        return [miss for miss in found if miss is not None]
 
     def _known(self) -> list[list[Request]]:
         """The engine's requests, prompt by prompt; those that it never took are not there."""

@@ -71,8 +71,11 @@ class Misses:
         self._kept: OrderedDict[str, OrderedDict[str, Json]] = OrderedDict()
         self._worker = ThreadPoolExecutor(1, "misses")
 
-    def add(self, tenant: str, call: Json, explained: Callable[[], Json | None]) -> None:
-        """Explains a request and keeps that; a miss of size is logged. call: what else is known, and its request_id."""
+    def add(self, tenant: str, call: Json, explained: Callable[[], Sequence[Json]]) -> None:
+        """Explains a call and keeps that; a miss of size is logged. call: what else is known, and its request_id.
+
+        Of a call with several prompts the second is kept as "ID.2", and so on.
+        """
         self._worker.submit(self._add, tenant, call, explained)
 
     def last(self, tenant: str, count: int) -> list[Json]:
@@ -88,21 +91,23 @@ class Misses:
         done: Future[Sequence[Json]] = self._worker.submit(look)
         return list(done.result())
 
-    def _add(self, tenant: str, call: Json, explained: Callable[[], Json | None]) -> None:
+    def _add(self, tenant: str, call: Json, explained: Callable[[], Sequence[Json]]) -> None:
         try:
             found = explained()
         except Exception:
             log.exception("a miss could not be explained", extra={"facts": {"request_id": call["request_id"]}})
             return
-        if found is None:
-            return
-        record = call | found
+        for number, miss in enumerate(found, 1):
+            name = call["request_id"] if number == 1 else f"{call['request_id']}.{number}"
+            self._keep(tenant, call | miss | {"request_id": name})
+
+    def _keep(self, tenant: str, record: Json) -> None:
         mine = self._kept.setdefault(tenant, OrderedDict())
         self._kept.move_to_end(tenant)
-        mine[call["request_id"]] = record
-        mine.move_to_end(call["request_id"])
+        mine[record["request_id"]] = record
+        mine.move_to_end(record["request_id"])
         for kept, most in ((mine, _MOST_OF_A_TENANT), (self._kept, _MOST_TENANTS)):
             while len(kept) > most:
                 kept.popitem(last=False)
-        if found["lost_tokens"] >= LOGGED_TOKENS:
+        if record["lost_tokens"] >= LOGGED_TOKENS:
             log.info("prefix missed", extra={"facts": {name: record[name] for name in _LOGGED}})
