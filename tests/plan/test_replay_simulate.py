@@ -2,6 +2,7 @@
 
 from array import array
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from windowtax.cache.manager import CacheManager
 from windowtax.catalog.hardware_catalog import hardware
 from windowtax.plan.fit import Sizing
 from windowtax.plan.plan import make_rank
+from windowtax.plan.replay.away import HostRoom, away_space
 from windowtax.plan.replay.played import CountedTokens, Played, Replayed
 from windowtax.plan.replay.step_time import StepTimer
 from windowtax.plan.replay.tiers import PrefixTiers, Tier, kept_block_bytes
@@ -100,11 +102,17 @@ def run(
     at_once: bool = True,
     step_tokens: int = 48,
     sequences: int = 5,
+    away_bytes: int = 0,
+    away_bytes_per_s: float = 1e12,
 ) -> tuple[Replayed, list[tuple[object, ...]], PrefixTiers | None]:
     timer = TIMERS[spec.name]
     layout = rank_of(spec).layout
     cache = CacheManager(layout, [blocks] * len(layout.groups))
     kept = PrefixTiers(cache, BLOCK, tiers=tiers, policy=policy) if prefix else None
+    if away_bytes:
+        room = HostRoom(away_bytes, 1, partial(kept.fit_tier, "host") if kept else None)
+        block_bytes = [layout.block_bytes(group) for group in range(len(layout.groups))]
+        cache.space = away_space(room, block_bytes, away_bytes_per_s, timer)
     log: list[tuple[object, ...]] = []
 
     def observe(step: Step, times: int) -> None:
@@ -119,7 +127,7 @@ def run(
     simulator = Simulator(cache, config, timer, kept, observe=observe, at_once=at_once)
     result = simulator.run(requests)
     cache.check()
-    assert cache.held_bytes == 0
+    assert cache.held_bytes == 0 and (cache.space is None or cache.space.held_bytes == 0)
     return result, log, kept
 
 
@@ -155,6 +163,35 @@ def test_slower_tiers_find_what_the_device_lost_and_take_their_time() -> None:
     assert without.outcomes[2].num_cached_tokens == 16 and result.outcomes[2].num_cached_tokens == 48
     assert kept is not None and kept.found_blocks == [1, 2]
     assert result.outcomes[2].ttft_s == pytest.approx(0.5 * 2 / 3)
+
+
+def test_preempted_sequences_are_moved_where_that_is_faster_than_computing_again() -> None:
+    # Each ends at 45 blocks of 4 tokens; 60 are there for both.
+    rows = [(0.0, 80, 100, []), (0.0, 80, 100, [])]
+    tokens = 2 * (80 + 100) - 2  # the last token of each is not computed
+    again, _, _ = run(requests_of(rows), blocks=60)
+    assert again.num_preemptions > 0 and again.num_moves == 0 and again.scheduled_tokens > tokens
+    moved, _, _ = run(requests_of(rows), blocks=60, away_bytes=1 << 30)
+    assert moved.num_moves == moved.num_preemptions > 0 and moved.scheduled_tokens == tokens
+    assert moved.finished_s < again.finished_s
+    slow, _, _ = run(requests_of(rows), blocks=60, away_bytes=1 << 30, away_bytes_per_s=1e3)
+    assert slow.num_moves == 0 and slow.scheduled_tokens == again.scheduled_tokens
+
+
+def test_the_room_of_the_moved_is_taken_from_kept_prefixes_and_given_back() -> None:
+    left: list[int] = []
+    room = HostRoom(1000, 4, left.append)
+    assert room.lend(200) and not room.lend(60) and room.lend(50)
+    room.take_back(200)
+    assert left == [200, 0, 800]
+    key_bytes = kept_block_bytes(rank_of(SMALL).layout, BLOCK)
+    tier = Tier(name="host", num_bytes=3 * key_bytes, bytes_per_s=1e9)
+    cache = CacheManager(rank_of(SMALL).layout, [1])
+    kept = PrefixTiers(cache, BLOCK, tiers=(tier,), device=False)
+    kept.keep([1, 2, 3], 0, 3)
+    kept.release([1, 2, 3], 3)
+    kept.fit_tier("host", key_bytes)
+    assert [kept.has(key) for key in (1, 2, 3)] == [True, False, False]
 
 
 def test_what_never_fits_is_refused_with_its_line_and_the_rest_is_served() -> None:
@@ -204,6 +241,7 @@ rows = st.lists(
     prefix=st.booleans(),
     policy=st.sampled_from(["lru", "lfu", "fifo"]),
     host_blocks=st.integers(0, 12),
+    away_bytes_per_s=st.sampled_from([0.0, 1e7, 1e12]),
     step_tokens=st.integers(2, 60),
     sequences=st.integers(1, 6),
 )
@@ -214,6 +252,7 @@ def test_equal_steps_at_once_change_nothing(
     prefix: bool,
     policy: str,
     host_blocks: int,
+    away_bytes_per_s: float,
     step_tokens: int,
     sequences: int,
 ) -> None:
@@ -239,16 +278,19 @@ def test_equal_steps_at_once_change_nothing(
             at_once=at_once,
             step_tokens=step_tokens,
             sequences=sequences,
+            away_bytes=host_blocks * key_bytes if away_bytes_per_s else 0,
+            away_bytes_per_s=away_bytes_per_s,
         )
         for at_once in (False, True)
     ]
     (plain, plain_log, plain_kept), (fast, fast_log, fast_kept) = both
     assert fast_log == plain_log
     assert fast.outcomes == plain.outcomes
-    assert (fast.num_steps, fast.scheduled_tokens, fast.num_preemptions) == (
+    assert (fast.num_steps, fast.scheduled_tokens, fast.num_preemptions, fast.num_moves) == (
         plain.num_steps,
         plain.scheduled_tokens,
         plain.num_preemptions,
+        plain.num_moves,
     )
     assert len(plain.outcomes) == len(requests) and not plain.refused
     if plain_kept is not None and fast_kept is not None:

@@ -51,7 +51,7 @@ def replay(
     hits_only: Annotated[bool, typer.Option("--hits-only", help="Only hit rates by cache size; no clock.")] = False,
     cache_sizes: Sizes = None,
     host_cache: Annotated[
-        str, typer.Option(help="Host memory of a replica that keeps prefixes, such as 512GiB.")
+        str, typer.Option(help="Host memory of a replica for prefixes and preempted requests, such as 512GiB.")
     ] = "0",
     disk_cache: Annotated[str, typer.Option(help="Disk of a replica that keeps prefixes, such as 4TiB.")] = "0",
     host_bandwidth: Annotated[

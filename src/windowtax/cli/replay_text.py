@@ -107,7 +107,7 @@ def _print_summary(console: Console, report: ReplayReport, summary: ReplaySummar
             for objective, share in zip(report.slo.objectives, summary.attained, strict=True)
         ),
         ("prompt tokens found", f"{found:.1%}", f"{summary.cached_tokens:,} ({tiers})" if tiers else "no prefix cache"),
-        ("preemptions", f"{summary.preemptions:,}", f"of {summary.preempted_requests:,} requests"),
+        ("preemptions", f"{summary.preemptions:,}", _preempted(summary)),
         ("busy", f"{summary.busy:.1%}", f"of the time, {summary.running:,.1f} sequences at once while busy"),
         ("pool held", f"{summary.held:.1%}", f"of {format_bytes(report.replica.pool_bytes)} per replica, while busy"),
         ("steps", f"{summary.steps:,}", f"{summary.scheduled_tokens:,} tokens computed"),
@@ -118,6 +118,11 @@ def _print_summary(console: Console, report: ReplayReport, summary: ReplaySummar
         hour = f"{format_usd(report.usd_per_hour)}/h, {HOURS_PER_MONTH} h"
         rows.append(("a month", format_usd(report.usd_per_month), hour))
     _rows(console, rows)
+
+
+def _preempted(summary: ReplaySummary) -> str:
+    moved = f"; {summary.moves:,} times the blocks waited in host memory" if summary.moves else ""
+    return f"of {summary.preempted_requests:,} requests{moved}"
 
 
 def _times(one: Distribution) -> tuple[str, ...]:

@@ -106,6 +106,7 @@ class Simulator:
         self.now += seconds
         self._account(1, step.num_tokens, seconds, self.cache.held_bytes)
         self.result.num_preemptions += len(step.preempted)
+        self.result.num_moves += sum(victim.offloaded for victim in step.preempted)
         self.scheduler.commit(step)
         for chunk in step.chunks:
             played = played_of(chunk.sequence)

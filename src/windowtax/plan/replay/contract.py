@@ -110,6 +110,7 @@ def _summary(summary: ReplaySummary) -> dict[str, object]:
         "cached_tokens": summary.cached_tokens,
         "found_tokens_by_tier": dict(summary.found_tokens),
         "preemptions": summary.preemptions,
+        "preemptions_moved": summary.moves,
         "preempted_requests": summary.preempted_requests,
         "steps": summary.steps,
         "scheduled_tokens": summary.scheduled_tokens,

@@ -2,15 +2,26 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from windowtax.base.errors import BadInput, DoesNotFit
 from windowtax.base.units import format_bytes
 from windowtax.cache.manager import CacheManager
+from windowtax.cache.offload import OffloadSpace
 from windowtax.plan.fit import Sizing
 from windowtax.plan.plan import make_rank
+from windowtax.plan.replay.away import HostRoom, away_space
 from windowtax.plan.replay.played import Outcome
 from windowtax.plan.replay.step_time import StepTimer
-from windowtax.plan.replay.tiers import DEVICE, DISK_BYTES_PER_S, HOST_BYTES_PER_S, PrefixTiers, Tier, kept_block_bytes
+from windowtax.plan.replay.tiers import (
+    DEVICE,
+    DISK_BYTES_PER_S,
+    HOST,
+    HOST_BYTES_PER_S,
+    PrefixTiers,
+    Tier,
+    kept_block_bytes,
+)
 from windowtax.plan.replay.trace import Trace
 from windowtax.plan.roofline import Rank
 from windowtax.plan.schemes import CHECKPOINT, chosen_cache_dtype, weight_scheme
@@ -81,7 +92,7 @@ class Replica:
         found: list[Tier] = []
         if options.host_bytes:
             rate = options.host_bytes_per_s * self.accelerators
-            found.append(Tier(name="host", num_bytes=options.host_bytes, bytes_per_s=rate))
+            found.append(Tier(name=HOST, num_bytes=options.host_bytes, bytes_per_s=rate))
         if options.disk_bytes:
             found.append(Tier(name="disk", num_bytes=options.disk_bytes, bytes_per_s=options.disk_bytes_per_s))
         return tuple(found)
@@ -101,8 +112,18 @@ class Replica:
             prefix = PrefixTiers(
                 cache, self.block_tokens, tiers=self.tiers, ranks=self.accelerators, policy=options.policy
             )
+        if options.host_bytes:
+            cache.space = self._space(prefix)
         config = SchedulerConfig(max_step_tokens=options.step_tokens, max_sequences=options.max_sequences)
         return Simulator(cache, config, self.timer, prefix, stop=stop, observe=observe), prefix
+
+    def _space(self, prefix: PrefixTiers | None) -> OffloadSpace:
+        """Where preempted sequences wait: in the host memory that keeps prefixes too."""
+        layout, options = self.rank.layout, self.options
+        on_change = None if prefix is None else partial(prefix.fit_tier, HOST)
+        room = HostRoom(options.host_bytes, self.accelerators, on_change)
+        block_bytes = [layout.block_bytes(group) for group in range(len(layout.groups))]
+        return away_space(room, block_bytes, options.host_bytes_per_s, self.timer)
 
 
 def replica_sizes(spec: ModelSpec, hardware: Hardware, trace: Trace, options: ReplayOptions) -> list[Replica]:

@@ -70,7 +70,8 @@ class Replayed:
 
     busy_s: the clock while anything ran. num_steps: of the scheduler. scheduled_tokens: computed in them, those that
     were computed again included. held_byte_s: bytes of live sequences' blocks, integrated over the time.
-    sequence_s: running sequences, likewise. complete: False where the caller stopped it.
+    sequence_s: running sequences, likewise. num_moves: preemptions after which the blocks waited in host memory.
+    complete: False where the caller stopped it.
     """
 
     outcomes: list[Outcome] = field(default_factory=list[Outcome])
@@ -80,6 +81,7 @@ class Replayed:
     num_steps: int = 0
     scheduled_tokens: int = 0
     num_preemptions: int = 0
+    num_moves: int = 0
     held_byte_s: float = 0.0
     sequence_s: float = 0.0
     complete: bool = True

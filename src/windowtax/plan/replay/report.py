@@ -42,6 +42,7 @@ class ReplaySummary:
     cached_tokens: int
     found_tokens: tuple[tuple[str, int], ...]
     preemptions: int
+    moves: int
     preempted_requests: int
     steps: int
     scheduled_tokens: int
@@ -159,6 +160,7 @@ def play(trace: Trace, replica: Replica, replicas: int, slo: Slo, processes: int
         cached_tokens=sum(outcome.num_cached_tokens for outcome in outcomes),
         found_tokens=tuple(zip(replica.tier_names, found, strict=True)),
         preemptions=sum(result.num_preemptions for result in results),
+        moves=sum(result.num_moves for result in results),
         preempted_requests=sum(outcome.num_preemptions > 0 for outcome in outcomes),
         steps=sum(result.num_steps for result in results),
         scheduled_tokens=sum(result.scheduled_tokens for result in results),

@@ -64,6 +64,10 @@ class StepTimer:
         decoders_s = self._scores_s(read_bytes, score_flops)
         return self._shared_s(users + count, users) + decoders_s + self._prompt_s(start, count)
 
+    def prefill_s(self, num_tokens: int) -> float:
+        """A prompt of so many tokens alone, in one step: the least that computing it takes."""
+        return self._shared_s(num_tokens, 1) + self._prompt_s(0, num_tokens)
+
     def step_s(self, step: Step) -> float:
         """Any step."""
         contexts: list[int] = []

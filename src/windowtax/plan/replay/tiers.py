@@ -13,7 +13,7 @@ from windowtax.cache.manager import CacheManager
 from windowtax.cache.prefix import PrefixIndex
 from windowtax.spec.cache import CacheLayout
 
-DEVICE = "device"
+DEVICE, HOST = "device", "host"
 HOST_BYTES_PER_S = Sourced(
     41.7e9, "B/s", Basis.MEASURED, "half of 83.4 GB/s both ways, host and H100, vLLM blog 2026-01-08", "2026-11-22"
 )
@@ -62,7 +62,7 @@ class PrefixTiers:
         self.block_tokens = block_tokens
         self._cache = cache
         self._key_bytes = kept_block_bytes(cache.layout, block_tokens)
-        group_bytes = self._key_bytes * ranks
+        self._group_bytes = self._key_bytes * ranks
         groups, layout = cache.layout.groups, cache.layout
         growing = [group for group in range(len(groups)) if groups[group].cache.grows]
         # Blocks of windows come and go with every step; room for prefixes is what the growing layers leave.
@@ -72,8 +72,10 @@ class PrefixTiers:
         self._load_s: list[float] = []
         if device:
             self._add(0, 0.0, policy)
+        self._places: dict[str, int] = {}
         for tier in tiers:
-            self._add(tier.num_bytes // group_bytes, group_bytes / tier.bytes_per_s, policy)
+            self._places[tier.name] = len(self._indices)
+            self._add(tier.num_bytes // self._group_bytes, self._group_bytes / tier.bytes_per_s, policy)
         self._device = self._indices[0] if device else None
         self.found_blocks = [0] * len(self._indices)
         self.fit_device()
@@ -111,6 +113,11 @@ class PrefixTiers:
         self.fit_device()
         for index in self._indices:
             index.release(keys, held)
+
+    def fit_tier(self, name: str, num_bytes: int) -> None:
+        """Sets the room of a tier below the device, and drops what has none; one that is not there is no error."""
+        if name in self._places:
+            self._indices[self._places[name]].resize(num_bytes // self._group_bytes)
 
     def fit_device(self) -> None:
         """Sets the device's room to the blocks that live sequences leave, and drops what has no room."""
