@@ -74,5 +74,6 @@ def behind(server: ServerProcess, num_long: int, long_tokens: int, *, rounds: in
         "short_ttft_s_max": max(short),
         "step_s": step_s,
         "steps_to_first_token": median(short) / step_s,
+        "long_ttft_s": median(long) if long else None,
         "long_ttft_s_max": max(long) if long else None,
     }

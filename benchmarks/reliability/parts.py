@@ -84,7 +84,8 @@ def fairness(work: Path, scale: float, told: Told) -> dict[str, Any]:
         pool = ("--kv-cache-memory-bytes", "1200MiB")
         with ServerProcess(MODEL, *pool, log=work / "fairness.log", fifo=fifo) as server:
             found[name] = [
-                behind(server, count, WINDOW - 2, rounds=max(1, int(5 * scale)), seed=count) for count in (0, 1, 2, 4)
+                behind(server, count, WINDOW - 2, rounds=max(1, int(5 * scale)), seed=count)
+                for count in (0, 1, 2, 4, 8)
             ]
         told(len(found))
     return found

@@ -144,6 +144,8 @@ def test_a_config_file_is_overruled_by_the_command_line(tmp_path: Path) -> None:
     ("words", "said"),
     [
         (["--gpu-memory-utilization", "0.9"], "--kv-cache-memory-bytes"),
+        (["--enable-prefix-caching", "--no-enable-prefix-caching"], "cache_salt"),
+        (["--tensor-parallel-size", "2"], "one process"),
         (["--config", "nothing.yaml"], "cannot be read"),
         (["--max-model-len", "1M"], "--rope yarn:"),
         (["--kv-cache-memory-bytes", "1KiB"], "the most that fits"),

@@ -22,6 +22,17 @@ def _refuse_utilisation(value: float | None) -> None:
         raise BadInput("--gpu-memory-utilization is not read here.", _UTILISATION_HINT)
 
 
+def _refuse_cold(value: bool) -> None:
+    if not value:
+        hint = "Send another cache_salt with each request: then it finds nothing of the others."
+        raise BadInput("Prefixes are always kept here.", hint)
+
+
+def _refuse_ranks(value: int) -> None:
+    if value != 1:
+        raise BadInput(f"--tensor-parallel-size {value}: one process serves a model here.", "Leave it out.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServeWords:
     """What is served, where and to whom, as typed: each field is an option."""
@@ -47,6 +58,15 @@ class ServeWords:
     gpu_memory_utilization: Annotated[
         float | None, typer.Option(hidden=True, callback=_refuse_utilisation, help="Refused: give bytes.")
     ] = None
+    enable_prefix_caching: Annotated[
+        bool,
+        typer.Option(
+            "--enable-prefix-caching/--no-enable-prefix-caching", hidden=True, callback=_refuse_cold, help="Always so."
+        ),
+    ] = True
+    tensor_parallel_size: Annotated[
+        int, typer.Option("--tensor-parallel-size", "-tp", hidden=True, callback=_refuse_ranks, help="1.")
+    ] = 1
     cache_dtype: Annotated[str, typer.Option("--cache-dtype", "--kv-cache-dtype", help=CACHE_DTYPE_HELP)] = "bf16"
     weights: WeightsOption = "stored"
     attention: AttentionOption = None
