@@ -146,7 +146,7 @@ def test_ids_that_the_model_lacks_are_refused() -> None:
         {"logprobs": 21},
         {"logprobs": -1},
         {"logprobs": True},
-        {"prompt_logprobs": 1},
+        {"prompt_logprobs": True},
         {"grammar": "start: x"},
     ],
     ids=str,

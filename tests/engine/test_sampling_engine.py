@@ -86,7 +86,7 @@ def test_a_prompt_s_logprobs_whatever_its_chunks(
     prompt = (PROMPT * 4)[:length]
     engine = make_engine(loaded, 80, step_tokens=step_tokens, windows=3, draft_tokens=3)
     others = [engine.add(PROMPT, params())]
-    request = engine.add(prompt, params(prompt_logprobs=True, logprobs=2))
+    request = engine.add(prompt, params(prompt_logprobs=2))
     others.append(engine.add(prompt, params()))
     finish(engine, request, *others)
     assert request.output_ids == others[1].output_ids
@@ -97,6 +97,7 @@ def test_a_prompt_s_logprobs_whatever_its_chunks(
         assert found is not None and found.token_id == prompt[position + 1]
         assert abs(found.logprob - float(scores[position, found.token_id])) < 1e-4
         assert len(found.top) == 2
+        assert found.rank == 1 + int((scores[position] > scores[position, found.token_id]).sum())
 
 
 @native
@@ -105,7 +106,7 @@ def test_native_kernels_give_a_prompt_s_logprobs_too(
 ) -> None:
     witness[0].save_pretrained(tmp_path)
     engine = make_engine(load_native(tmp_path), 80, step_tokens=7, windows=2, block_size=BLOCK_SIZE)
-    request = engine.add(PROMPT * 3, params(prompt_logprobs=True))
+    request = engine.add(PROMPT * 3, params(prompt_logprobs=0))
     other = engine.add(PROMPT, params(logprobs=0))
     finish(engine, request, other)
     scores = log_softmax(witness[0], PROMPT * 3)
@@ -118,12 +119,12 @@ def test_a_prompt_s_logprobs_after_a_preemption(witness: tuple[torch.nn.Module, 
     """The pool is too small for both, so the newer one is computed again from its start."""
     _, loaded = witness
     alone = make_engine(loaded, 64)
-    expected = alone.add(PROMPT * 3, params(prompt_logprobs=True))
+    expected = alone.add(PROMPT * 3, params(prompt_logprobs=0))
     finish(alone, expected)
     engine = make_engine(loaded, 64, step_tokens=12)
     other = engine.add(PROMPT, params(max_tokens=40))
     engine.step()
-    request = engine.add(PROMPT * 3, params(prompt_logprobs=True))
+    request = engine.add(PROMPT * 3, params(prompt_logprobs=0))
     finish(engine, request, other)
     assert request.sequence.num_preemptions > 0
     assert [one and one.token_id for one in request.prompt_logprobs] == [None, *(PROMPT * 3)[1:]]
@@ -137,7 +138,7 @@ def test_a_prompt_s_logits_are_never_many_at_once(
     monkeypatch.setattr("windowtax.schedule.scheduler.MOST_SCORED_TOKENS", 8)
     _, loaded = witness
     engine = make_engine(loaded, 80, step_tokens=64)
-    request = engine.add((PROMPT * 4)[:40], params(prompt_logprobs=True))
+    request = engine.add((PROMPT * 4)[:40], params(prompt_logprobs=0))
     rows: list[int] = []
     run = engine.runner.run
 
@@ -233,7 +234,7 @@ def test_a_kept_prefix_does_not_hide_a_prompt_s_logprobs(witness: tuple[torch.nn
     engine = Engine(loaded, cache, SchedulerConfig(max_step_tokens=64), 64)
     first = engine.add(PROMPT * 3, params())
     finish(engine, first)
-    scored, after = engine.add(PROMPT * 3, params(prompt_logprobs=True)), engine.add(PROMPT * 3, params())
+    scored, after = engine.add(PROMPT * 3, params(prompt_logprobs=0)), engine.add(PROMPT * 3, params())
     finish(engine, scored, after)
     assert (scored.num_cached_tokens, after.num_cached_tokens) == (0, 32)
     assert first.output_ids == scored.output_ids == after.output_ids

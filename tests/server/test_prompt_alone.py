@@ -54,3 +54,22 @@ def test_streamed(server: Running) -> None:
     texts = {index: "".join(chunk["text"] for chunk in chunks if chunk["index"] == index) for index in (0, 1)}
     assert texts == {0: "abc", 1: "defg"}
     assert [chunk["finish_reason"] for chunk in chunks if chunk["finish_reason"]] == ["length", "length"]
+
+
+def test_prompt_logprobs_as_vllm_gives_them(server: Running) -> None:
+    """Per token, by token id: the token itself and the likeliest ones, with their ranks; the same as echo says."""
+    body = {"prompt": "abcdef", "max_tokens": 1, "temperature": 0}
+    echoed = server.post("/v1/completions", body | {"echo": True, "logprobs": 0}).json()["choices"][0]["logprobs"]
+    ids = server.post("/tokenize", {"prompt": "abcdef"}).json()["tokens"]
+    first, *rest = server.post("/v1/completions", body | {"prompt_logprobs": 3}).json()["choices"][0]["prompt_logprobs"]
+    assert first is None and len(rest) == len(ids) - 1
+    for token, given, logprob in zip(ids[1:], rest, echoed["token_logprobs"][1:], strict=False):
+        own = given[str(token)]
+        assert own["logprob"] == pytest.approx(logprob, abs=1e-5)
+        assert sorted(one["rank"] for one in given.values() if one["rank"] <= 3) == [1, 2, 3]
+        assert own["rank"] <= 3 or len(given) == 4
+    chat = {"messages": [{"role": "user", "content": "abc"}], "max_tokens": 1, "prompt_logprobs": 0}
+    answer = server.post("/v1/chat/completions", chat).json()
+    assert len(answer["prompt_logprobs"]) == answer["usage"]["prompt_tokens"]
+    refused = server.post("/v1/chat/completions", chat | {"stream": True})
+    assert refused.status_code == 400 and refused.json()["error"]["param"] == "prompt_logprobs"

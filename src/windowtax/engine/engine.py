@@ -87,7 +87,7 @@ class Engine:
         guesses = self.draft_tokens > 0 and params.may_guess
         lookup = PromptLookup(sequence.token_ids) if guesses else None
         request = Request(request_id, sequence, sampling, decoder, Meter(self._clock()), lookup)
-        if params.prompt_logprobs:
+        if params.prompt_logprobs is not None:
             request.prompt_logprobs.append(None)
             sequence.scores_prompt = len(prompt_ids) > 1
         self.scheduler.add(sequence)

@@ -14,11 +14,15 @@ _ROWS = 32
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """A token's natural log-probability, and the likeliest tokens in its place with theirs, the likeliest first."""
+    """A token's natural log-probability, and the likeliest tokens in its place with theirs, the likeliest first.
+
+    rank: 1 for the likeliest token; equals share a rank.
+    """
 
     token_id: int
     logprob: float
     top: tuple[tuple[int, float], ...] = ()
+    rank: int = 1
 
 
 def token_logprobs(logits: Tensor, token_ids: Sequence[int], num_top: int) -> list[TokenLogprob]:
@@ -42,4 +46,5 @@ def _logprob(row: Row, token_id: int, log_sum: float, num_top: int) -> TokenLogp
         ids = largest_ids(row, num_top)
         order = np.argsort(-row[ids], kind="stable")[:num_top]
         top = tuple((int(i), float(row[i]) - log_sum) for i in ids[order])
-    return TokenLogprob(token_id, float(row[token_id]) - log_sum, top)
+    rank = 1 + int(np.count_nonzero(row > row[token_id]))
+    return TokenLogprob(token_id, float(row[token_id]) - log_sum, top, rank)

@@ -25,7 +25,7 @@ class SamplingParams:
     the model's own end tokens.
     show_special_tokens: write special tokens into the text too, where it is read for marks that are such tokens.
     logprobs: log-probabilities of the answer's tokens, with so many of the likeliest ones beside each; None for none.
-    prompt_logprobs: those of the prompt too; nothing of such a prompt is taken from the cache.
+    prompt_logprobs: the same of the prompt's tokens; nothing of such a prompt is taken from the cache.
     """
 
     max_tokens: int
@@ -45,7 +45,7 @@ class SamplingParams:
     ignore_eos: bool = False
     show_special_tokens: bool = False
     logprobs: int | None = None
-    prompt_logprobs: bool = False
+    prompt_logprobs: int | None = None
 
     def __post_init__(self) -> None:
         _whole("max_tokens", self.max_tokens, 0, "0 or more")
@@ -63,10 +63,9 @@ class SamplingParams:
             raise BadInput(f"stop is {self.stop!r}.", "Give a list of texts that are not empty.")
         for token_id in self.stop_token_ids:
             _whole("stop_token_ids", token_id, 0, "token ids, 0 or more")
-        if self.logprobs is not None:
-            _whole("logprobs", self.logprobs, 0, f"0 to {MAX_LOGPROBS}", below=MAX_LOGPROBS + 1)
-        if not isinstance(self.prompt_logprobs, bool):
-            raise BadInput(f"prompt_logprobs is {self.prompt_logprobs!r}.", "Give true or false.")
+        for name, count in (("logprobs", self.logprobs), ("prompt_logprobs", self.prompt_logprobs)):
+            if count is not None:
+                _whole(name, count, 0, f"0 to {MAX_LOGPROBS}", below=MAX_LOGPROBS + 1)
         if self.grammar is not None and not isinstance(self.grammar, Grammar):
             raise BadInput(f"grammar is {self.grammar!r}.", "Give one that was compiled for this model's tokenizer.")
         self._check_bias()

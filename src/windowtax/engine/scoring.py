@@ -46,6 +46,6 @@ def _score_prompt(request: Request, start: int, logits: Tensor) -> None:
     sequence, known = request.sequence, request.prompt_logprobs
     targets = sequence.token_ids[len(known) : min(start + len(logits) + 1, sequence.num_prompt_tokens)]
     rows = logits[len(known) - 1 - start :][: len(targets)]
-    known += token_logprobs(rows, targets, request.sampling.params.logprobs or 0)
+    known += token_logprobs(rows, targets, request.sampling.params.prompt_logprobs or 0)
     # From here on it is a sequence like any other.
     sequence.scores_prompt = len(known) < sequence.num_prompt_tokens

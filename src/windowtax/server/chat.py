@@ -14,9 +14,9 @@ from windowtax.engine.news import Finished, Progress, Text
 from windowtax.server.call import Call, call_of
 from windowtax.server.conversation import Conversation, Prepared, chosen_tool, functions, prepare, response_schema
 from windowtax.server.errors import ApiError, Json, bad_field
-from windowtax.server.fields import SamplingFields, refuse_too_many
+from windowtax.server.fields import PromptLogprobs, SamplingFields, refuse_streamed_scores, refuse_too_many
 from windowtax.server.generate import Answer, Generation
-from windowtax.server.logprobs import chat_logprobs
+from windowtax.server.logprobs import chat_logprobs, prompt_logprobs
 from windowtax.server.openapi import STREAMED, ChatMessage
 from windowtax.server.reasoning import thought_text
 from windowtax.server.served import Served, served_of
@@ -52,6 +52,7 @@ class ChatRequest(SamplingFields):
     structured_outputs: dict[str, Any] | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
+    prompt_logprobs: PromptLogprobs = None
     chat_template_kwargs: dict[str, Any] | None = None
     documents: list[dict[str, Any]] | None = None
     reasoning_effort: str | None = None
@@ -92,10 +93,12 @@ async def chat_completions(
     served.check_model(body.model)
     body.warn_of_unread(call)
     refuse_too_many(1 if body.n is None else body.n, served.settings.max_choices)
+    refuse_streamed_scores(body.prompt_logprobs, body.stream)
     max_tokens = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
     prepared = await prepare(
         served, call, body.conversation(), body,
         endpoint="chat", max_tokens=max_tokens, n=1 if body.n is None else body.n, logprobs=body.num_logprobs(),
+        prompt_logprobs=body.prompt_logprobs,
     )  # fmt: skip
     generation = Generation(served, call, prepared.ask)
     reply = _Reply(generation, prepared, body)
@@ -125,6 +128,10 @@ class _Reply:
         found = self._head("chat.completion")
         found["choices"] = [self._choice(index, answer) for index, answer in enumerate(answers)]
         found["usage"] = self._usage()
+        request = self.generation.tickets[0].request
+        if self.body.prompt_logprobs is not None and request is not None:
+            tokenizer, num_top = self.generation.served.tokenizer, self.body.prompt_logprobs
+            found["prompt_logprobs"] = prompt_logprobs(tokenizer, request.prompt_logprobs, num_top)
         if self.generation.call.warnings:
             found["windowtax"] = {"warnings": self.generation.call.warnings}
         return found

@@ -16,10 +16,10 @@ from windowtax.server.call import Call, call_of
 from windowtax.server.chat import StreamOptions
 from windowtax.server.conversation import choices, cut
 from windowtax.server.errors import ApiError, Json, bad_field
-from windowtax.server.fields import SamplingFields, refuse_too_many
+from windowtax.server.fields import PromptLogprobs, SamplingFields, refuse_streamed_scores, refuse_too_many
 from windowtax.server.generate import Answer, Ask, Generation
 from windowtax.server.grammars import structured_grammar
-from windowtax.server.logprobs import text_logprobs
+from windowtax.server.logprobs import prompt_logprobs, text_logprobs
 from windowtax.server.openapi import STREAMED
 from windowtax.server.served import Served, served_of
 from windowtax.server.sse import DONE, KEEP_ALIVE, EventStream, comment, data
@@ -45,8 +45,15 @@ class CompletionRequest(SamplingFields):
     echo: bool = False
     suffix: str | None = None
     logprobs: int | None = Field(None, ge=0, le=20)
+    prompt_logprobs: PromptLogprobs = None
     structured_outputs: dict[str, Any] | None = None
     add_special_tokens: bool = True
+
+    @property
+    def scored(self) -> int | None:
+        """With how many alternatives the prompt's tokens are scored; None: not at all."""
+        asked = [self.prompt_logprobs, self.logprobs if self.echo else None]
+        return max((count for count in asked if count is not None), default=None)
 
     def refuse(self, most: int) -> None:
         """Raises ApiError 400 for combinations that make no sense here."""
@@ -54,6 +61,7 @@ class CompletionRequest(SamplingFields):
         refuse_too_many(n, most)
         if self.best_of not in (None, n):
             raise bad_field("best_of", "best_of must equal n: this server gives back every answer that it makes.")
+        refuse_streamed_scores(self.prompt_logprobs, self.stream)
         if self.suffix:
             raise bad_field("suffix", "This server does not fill in the middle.", "unsupported")
 
@@ -77,7 +85,7 @@ async def completions(
     grammar = await run_in_threadpool(structured_grammar, served.grammars, body.structured_outputs)
     params = choices(
         body, 1 if body.n is None else body.n, asked,
-        grammar=grammar, logprobs=body.logprobs, prompt_logprobs=body.echo and body.logprobs is not None,
+        grammar=grammar, logprobs=body.logprobs, prompt_logprobs=body.scored,
     )  # fmt: skip
     ask = Ask(
         endpoint="completions", prompts=prompts, params=params,
@@ -152,7 +160,12 @@ class _Reply:
         before = self._prompt_logprobs(index) if self.body.echo else None
         if before is not None and logprobs is not None:
             logprobs = {name: [*before[name], *logprobs[name]] for name in logprobs}
-        return self._choice(index, echoed + answer.text, str(answer.finish_reason), logprobs)
+        choice = self._choice(index, echoed + answer.text, str(answer.finish_reason), logprobs)
+        request = self.generation.tickets[index].request
+        if self.body.prompt_logprobs is not None and request is not None:
+            tokenizer, num_top = self.generation.served.tokenizer, self.body.prompt_logprobs
+            choice["prompt_logprobs"] = prompt_logprobs(tokenizer, request.prompt_logprobs, num_top)
+        return choice
 
     def _choice(self, index: int, text: str, reason: str | None, logprobs: Json | None = None) -> Json:
         return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}
@@ -160,13 +173,14 @@ class _Reply:
     def _logprobs(self, token_ids: Sequence[int], logprobs: Sequence[TokenLogprob], offset: int) -> Json | None:
         if self.body.logprobs is None:
             return None
-        return text_logprobs(self.generation.served.tokenizer, token_ids, logprobs, offset)
+        return text_logprobs(self.generation.served.tokenizer, token_ids, logprobs, offset, self.body.logprobs)
 
     def _prompt_logprobs(self, index: int) -> Json | None:
         request = self.generation.tickets[index].request
         if self.body.logprobs is None or request is None:
             return None
-        return text_logprobs(self.generation.served.tokenizer, self._prompt(index), request.prompt_logprobs, 0)
+        tokenizer, num_top = self.generation.served.tokenizer, self.body.logprobs
+        return text_logprobs(tokenizer, self._prompt(index), request.prompt_logprobs, 0, num_top)
 
     def _chunk(self, index: int, text: str, reason: str | None = None, logprobs: Json | None = None) -> str:
         chunk = self._head() | {"choices": [self._choice(index, text, reason, logprobs)]}

@@ -1,6 +1,6 @@
 """Request fields that every generating endpoint shares, and what they mean to the sampler."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,6 +20,11 @@ _NO_EFFECT = {
     "parallel_tool_calls": "read by the endpoints that know tools",
 }
 """Fields that clients send by habit: they change no token, so they draw no warning."""
+
+
+PromptLogprobs = Annotated[
+    int | None, Field(ge=0, le=20, description="Log-probabilities of the prompt's tokens, as vLLM gives them.")
+]
 
 
 class Body(BaseModel):
@@ -99,6 +104,12 @@ class SamplingFields(Body):
             return {int(token): bias for token, bias in self.logit_bias.items()}
         except ValueError:
             raise bad_field("logit_bias", "logit_bias maps token ids to numbers.") from None
+
+
+def refuse_streamed_scores(prompt_logprobs: int | None, stream: bool) -> None:
+    """Raises ApiError 400 where log-probabilities of the prompt are asked of a stream: it has no place for them."""
+    if stream and prompt_logprobs is not None:
+        raise bad_field("prompt_logprobs", "prompt_logprobs comes with whole answers only: leave out stream.")
 
 
 def refuse_too_many(n: int, most: int) -> None:
