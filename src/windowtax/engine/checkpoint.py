@@ -166,7 +166,7 @@ class ModelWeights:
         source = self._sources[name]
         stored = self._checkpoint.tensor(source.key, self._dtype)
         if source.rows is not None:
-            stored = stored[source.rows[0] : source.rows[1]].clone()
+            stored = stored[self._cut(name, source.rows, stored.shape[0])]
         self._check(name, tuple(stored.shape))
         if source.transform is Transform.UNPERMUTE_HEADS:
             stored = stored[self._unpermuted(name, stored.shape[0])].contiguous()
@@ -181,7 +181,7 @@ class ModelWeights:
         if codes is None:
             return self.take(name)
         if source.rows is not None:
-            codes = codes.rows(slice(*source.rows))
+            codes = codes.rows(self._cut(name, source.rows, codes.shape[0]).numpy())
         self._check(name, codes.shape)
         if source.transform is Transform.UNPERMUTE_HEADS:
             codes = codes.rows(self._unpermuted(name, codes.shape[0]).numpy())
@@ -198,6 +198,12 @@ class ModelWeights:
                 f"{name} should be {list(self._shapes[name])} but {self._sources[name].key!r} gives {list(shape)}.",
                 "The weights and the config do not belong together.",
             )
+
+    def _cut(self, name: str, rows: tuple[int, int], num_rows: int) -> Tensor:
+        """The rows of a fused tensor that are this weight: one run of them, or one in each head's part."""
+        first, past = rows
+        parts = self._shapes[name][0] // (past - first)
+        return torch.arange(num_rows)[: num_rows // parts * parts].unflatten(0, (parts, -1))[:, first:past].flatten()
 
     def _unpermuted(self, name: str, num_rows: int) -> Tensor:
         """The order of rows that undoes the pairing of rotated numbers in some GGUF files."""

@@ -33,6 +33,7 @@ class Engine:
 
     cache: the books of the KV pool that is allocated here. context_tokens: the longest that a request may become.
     clock: seconds, for the meters. draft_tokens: the most tokens that prompt lookup may guess ahead; 0 for none.
+    Raises BadInput where a model cannot take guesses back.
     """
 
     def __init__(
@@ -44,6 +45,11 @@ class Engine:
         clock: Callable[[], float] = time.perf_counter,
         draft_tokens: int = 0,
     ) -> None:
+        if draft_tokens and cache.layout.state_bytes:
+            raise BadInput(
+                f"{model.spec.name} folds its tokens into states, out of which a wrong guess cannot be taken again.",
+                "Leave --speculate out.",
+            )
         self.model = model
         self.cache = cache
         self.scheduler = Scheduler(config, cache)

@@ -62,6 +62,11 @@ class Vectors:
         for rows, encoded in zip(self.planes, self.codec.encode(values), strict=True):
             rows.put(slots, encoded)
 
+    def as_kept(self, values: Tensor) -> Tensor:
+        """Values [T, ...] as they would be read again; for planes without scales."""
+        (codes,) = self.codec.encode(values)
+        return self.codec.decode([codes.contiguous().view(torch.uint8)], values.shape[1:])
+
     def read(self, extent: Extent) -> Tensor:
         """The rows of an extent [num_rows, *shape], oldest first."""
         return self.codec.decode([rows.take(extent) for rows in self.planes], self.shape)
