@@ -47,7 +47,7 @@ def watch_logits(engine: Engine) -> list[torch.Tensor]:
 
     def run(step):
         logits = compute(step)
-        seen.extend(logits.float().clone())
+        seen.extend(torch.from_numpy(logits).clone())
         return logits
 
     engine.runner.run = run

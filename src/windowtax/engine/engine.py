@@ -4,17 +4,16 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 
-import torch
-
 from windowtax.base.errors import BadInput
 from windowtax.cache.manager import CacheManager
 from windowtax.cache.miss import explain_miss
 from windowtax.cache.shared import SharedCache
+from windowtax.engine.candidates import Logits
 from windowtax.engine.detokenize import StreamDecoder
 from windowtax.engine.load import LoadedModel
 from windowtax.engine.logprobs import TokenLogprob
 from windowtax.engine.request import Event, FinishReason, Meter, Request
-from windowtax.engine.runner import Runner
+from windowtax.engine.runner import make_runner
 from windowtax.engine.sampler import Sampler, SamplingState
 from windowtax.engine.sampling import SamplingParams
 from windowtax.engine.scoring import chosen_logprobs, score_prompts
@@ -53,7 +52,7 @@ class Engine:
         self.model = model
         self.cache = cache
         self.scheduler = Scheduler(config, cache)
-        self.runner = Runner(model.decoder, cache, model.device)
+        self.runner = make_runner(model.decoder, cache, model.device)
         cache.bind(self.runner.store)
         self.sampler = Sampler()
         self.context_tokens = context_tokens
@@ -131,7 +130,7 @@ class Engine:
         own = frozenset[int]() if tokenizer is None or params.ignore_eos else tokenizer.stop_token_ids
         return own | frozenset(params.stop_token_ids)
 
-    def _sample(self, step: Step, logits: torch.Tensor) -> tuple[list[int], list[TokenLogprob | None]]:
+    def _sample(self, step: Step, logits: Logits) -> tuple[list[int], list[TokenLogprob | None]]:
         logits = score_prompts(step, logits, self.requests)
         states = [
             self.requests[chunk.sequence.sequence_id].sampling
