@@ -55,7 +55,7 @@ def transformers_model(path: Path) -> PreTrainedModel:
     """The same bf16 weights in transformers' Llama: ours, under the names that its checkpoints use."""
     spec, header = read_gguf_file(path)
     family = gguf_family(header)
-    weights = ModelWeights(spec, family.gguf_weights(spec), GgufFile(header), torch.bfloat16, torch.device("cpu"))
+    weights = ModelWeights(spec, family.gguf_weights(spec), GgufFile(header), "bf16")
     attention = spec.layers[0].attention
     config = LlamaConfig(
         vocab_size=spec.vocab_size,
@@ -70,7 +70,10 @@ def transformers_model(path: Path) -> PreTrainedModel:
         tie_word_embeddings=spec.tie_embeddings,
     )
     model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, attn_implementation="sdpa").eval()
-    state = {source.key: weights.take(name) for name, source in family.hf_weights(spec).items()}
+    state = {
+        source.key: torch.from_numpy(weights.floats(name, 0, weights.shape(name)[0])).bfloat16()
+        for name, source in family.hf_weights(spec).items()
+    }
     missing, unexpected = model.load_state_dict(state, strict=False)
     assert not unexpected and set(missing) <= {"lm_head.weight"}, (missing, unexpected)
     return model

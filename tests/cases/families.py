@@ -11,11 +11,13 @@ from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
     Gemma3TextConfig,
+    Lfm2Config,
     LlamaConfig,
     MistralConfig,
     Phi3Config,
     PreTrainedConfig,
     Qwen2Config,
+    Qwen3_5TextConfig,
     Qwen3Config,
 )
 
@@ -66,6 +68,20 @@ FAMILIES: dict[str, Callable[[], PreTrainedConfig]] = {
         **_SMALL, use_sliding_window=True, sliding_window=9, max_window_layers=1
     ),
     "qwen3": lambda: Qwen3Config(**_SMALL, head_dim=16),
+    "qwen3.5, states": lambda: Qwen3_5TextConfig(
+        **{**_SMALL, "num_hidden_layers": 4},
+        head_dim=16,
+        linear_num_key_heads=2,
+        linear_num_value_heads=4,
+        linear_key_head_dim=8,
+        linear_value_head_dim=12,
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 0.5},
+    ),
+    "short convolutions (LFM2)": lambda: Lfm2Config(
+        **_SMALL,
+        layer_types=["conv", "full_attention", "conv"],
+        block_auto_adjust_ff_dim=False,
+    ),
     "gemma3": lambda: Gemma3TextConfig(
         **{**_SMALL, "num_hidden_layers": 7, "num_key_value_heads": 1},
         head_dim=16,

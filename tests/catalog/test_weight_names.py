@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 import torch
 from gguf import MODEL_ARCH, MODEL_ARCH_NAMES, get_tensor_name_map
-from transformers import AutoConfig, AutoModelForCausalLM, Gemma3Config, Gemma3ForConditionalGeneration
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    Qwen3_5Config,
+    Qwen3_5ForConditionalGeneration,
+)
 from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, Gemma2TensorProcessor, LlamaTensorProcessor
 
 from tests.catalog.samples import model_of_each_family, raw, read_changed
@@ -39,18 +46,19 @@ def built(model: str, changes: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def shapes_of(spec: ModelSpec, sources: dict[str, WeightSource]) -> dict[str, tuple[int, ...]]:
-    """The shape of every stored tensor, put together from ours. Fused parts must follow without gap or overlap."""
+    """The shape of every stored tensor, put together from ours. Fused parts must follow without gap or overlap, in the
+    tensor or in each head."""
     parts: defaultdict[str, list[tuple[tuple[int, int], tuple[int, ...]]]] = defaultdict(list)
     for weight in spec.weights():
         source = sources[weight.name]
         parts[source.key].append((source.rows or (0, weight.shape[0]), weight.shape))
     shapes: dict[str, tuple[int, ...]] = {}
     for key, found in parts.items():
-        end = 0
+        end, heads = 0, found[0][1][0] // (found[0][0][1] - found[0][0][0])
         for (first, past), shape in sorted(found):
-            assert (first, past - first) == (end, shape[0])
+            assert (first, heads * (past - first)) == (end, shape[0])
             end = past
-        shapes[key] = (end, *found[0][1][1:])
+        shapes[key] = (heads * end, *found[0][1][1:])
     return shapes
 
 
@@ -76,6 +84,21 @@ def test_nested_names_are_those_that_transformers_saves(tmp_path) -> None:
 
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
         decoder = {key for key in file.keys() if key.startswith("language_model.")}  # noqa: SIM118
+    assert {source.key for source in sources.values()} == decoder
+
+
+def test_nested_names_of_a_decoder_with_states(tmp_path) -> None:
+    text = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "head_dim": 16}
+    text |= {"num_attention_heads": 2, "num_key_value_heads": 1, "linear_num_key_heads": 2, "linear_num_value_heads": 4}
+    vision = {"depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 32}
+    model = Qwen3_5ForConditionalGeneration(Qwen3_5Config(text_config=text, vision_config=vision))
+    model.save_pretrained(tmp_path)
+    spec = read_model(str(tmp_path))
+    sources = FAMILIES.get("qwen3_5").hf_weights(spec, nested=True)
+    from safetensors import safe_open
+
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        decoder = {key for key in file.keys() if ".visual." not in key}  # noqa: SIM118
     assert {source.key for source in sources.values()} == decoder
 
 

@@ -11,8 +11,9 @@ import torch
 from tests.cases.families import FAMILIES, save_tiny
 from tests.contracts.test_ways_agree import LONGEST, OUTPUT, PROMPTS, _greedy_until_narrow, _same
 from tests.engine.harness import greedy, make_engine, run_all
-from tests.native.harness import BLOCK_SIZE, levels, load_native, native, watch_logits
+from tests.native.harness import BLOCK_SIZE, computes, levels, load_native, native, watch_logits
 
+from windowtax.base.errors import BadInput
 from windowtax.engine.engine import Engine
 from windowtax.engine.load import LoadedModel, load_model, open_files
 
@@ -152,6 +153,10 @@ def test_levers_do_not_depend_on_the_way(tmp_path: Path, attention: str | None) 
 def test_packed_weights_are_planned_to_the_byte(made: Made, weights: str) -> None:
     folder, _ = made
     files = open_files(folder, dtype="bf16")
+    if not computes(files.spec):
+        with pytest.raises(BadInput, match="need the native kernels"):
+            files.backend("bf16", weights)
+        return
     backend = files.backend("bf16", weights)
     assert files.weight_bytes(backend) == files.load(backend).weight_bytes
 

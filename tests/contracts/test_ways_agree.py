@@ -9,7 +9,9 @@ import torch
 from tests.cases.families import FAMILIES, save_tiny
 from tests.engine.harness import greedy, make_engine, run_all
 
+from windowtax.base.errors import BadInput
 from windowtax.engine.load import LoadedModel, load_model
+from windowtax.spec.dtypes import cache_dtype
 
 OUTPUT = 12
 MARGIN = 1e-3
@@ -65,7 +67,7 @@ def test_together(witnessed: tuple[LoadedModel, list[list[int]]], step_tokens: i
 def test_preempted_and_computed_again(witnessed: tuple[LoadedModel, list[list[int]]]) -> None:
     """A pool of little more than one window: later requests are thrown out and begin anew, some more than once."""
     model, expected = witnessed
-    engine = make_engine(model, LONGEST, step_tokens=16)
+    engine = make_engine(model, LONGEST, step_tokens=16, states=len(PROMPTS))
     requests = [engine.add(prompt, greedy(OUTPUT)) for prompt in PROMPTS]
     preempted = 0
     while engine.has_work:
@@ -98,6 +100,10 @@ def test_cancelled_neighbours_leave_no_trace(witnessed: tuple[LoadedModel, list[
 def test_with_guesses(witnessed: tuple[LoadedModel, list[list[int]]], draft_tokens: int) -> None:
     """Prompt lookup: the same tokens in fewer steps, also together with others and in a pool that is too small."""
     model, expected = witnessed
+    if model.spec.layout(cache_dtype("fp32")).state_bytes:
+        with pytest.raises(BadInput, match="folds its tokens into states"):
+            make_engine(model, LONGEST, draft_tokens=draft_tokens)
+        return
     engine = make_engine(model, LONGEST, step_tokens=16, block_size=8, draft_tokens=draft_tokens)
     requests = [engine.add(prompt, greedy(OUTPUT)) for prompt in PROMPTS]
     while engine.has_work:

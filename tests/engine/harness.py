@@ -20,11 +20,16 @@ def make_engine(
     block_size: int = 4,
     num_blocks: Sequence[int] | None = None,
     windows: int = 1,
+    states: int = 1,
     draft_tokens: int = 0,
 ) -> Engine:
-    """An engine whose pool holds `windows` windows of that length, unless num_blocks says otherwise."""
+    """An engine whose pool holds `windows` windows of that length, unless num_blocks says otherwise, and so many
+    states."""
     layout = model.spec.layout(find_cache_dtype(cache_dtype), block_size)
-    blocks = num_blocks or [windows * count for count in layout.peak_blocks(context_tokens, step_tokens)]
+    blocks = num_blocks or [
+        max(windows, states if group.cache.is_state else 1) * count
+        for group, count in zip(layout.groups, layout.peak_blocks(context_tokens, step_tokens), strict=True)
+    ]
     config = SchedulerConfig(max_step_tokens=step_tokens)
     return Engine(model, CacheManager(layout, blocks), config, context_tokens, draft_tokens=draft_tokens)
 

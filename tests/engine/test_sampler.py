@@ -146,7 +146,7 @@ def test_the_repetition_penalty_is_transformers(penalty: float, shift: float) ->
         logits = torch.randn(1, 50, generator=generator) + shift
         kept = logits.clone()
         expected = RepetitionPenaltyLogitsProcessor(penalty)(torch.tensor([tokens]), logits.clone())
-        found = Sampler().sample(logits, [request])
+        found = Sampler().sample(logits.numpy(), [request])
         assert found == expected.argmax(-1).tolist()
         assert torch.equal(logits, kept)
         tokens += found
@@ -157,7 +157,7 @@ def test_greedy_takes_the_lowest_id_of_equals() -> None:
     logits[1, [900, 7, 8]] = 5.0
     logits[2] = -math.inf
     logits[2, 999] = -1e30
-    assert Sampler().sample(logits, [state(), state(), state()]) == [0, 7, 999]
+    assert Sampler().sample(logits.numpy(), [state(), state(), state()]) == [0, 7, 999]
 
 
 def test_rows_keep_their_own_settings() -> None:
@@ -168,12 +168,12 @@ def test_rows_keep_their_own_settings() -> None:
         state(temperature=1.0, top_k=1),
         state([1], temperature=1.0, top_k=1, repetition_penalty=2.0),
     ]
-    assert Sampler().sample(logits, requests) == [1, 2, 1, 2]
+    assert Sampler().sample(logits.numpy(), requests) == [1, 2, 1, 2]
 
 
 def draws(request: SamplingState, row: Tensor, count: int, others: list[SamplingState]) -> list[int]:
     logits = torch.stack([*(torch.randn_like(row) for _ in others), row])
-    return [Sampler().sample(logits, [*others, request])[-1] for _ in range(count)]
+    return [Sampler().sample(logits.numpy(), [*others, request])[-1] for _ in range(count)]
 
 
 def test_a_seed_gives_the_same_tokens_whatever_the_batch() -> None:
@@ -198,7 +198,7 @@ def test_frequencies_follow_the_distribution(chain: dict[str, Any]) -> None:
     batch = row.expand(1, -1)
     counts = torch.zeros(12, dtype=torch.float64)
     for _ in range(count):
-        counts[Sampler().sample(batch, [request])[0]] += 1
+        counts[Sampler().sample(batch.numpy(), [request])[0]] += 1
     expected = of_transformers(row, request.params, []) * count
     possible = expected > 0
     assert counts[~possible].sum() == 0
@@ -216,14 +216,14 @@ def test_extreme_temperatures(temperature: float) -> None:
     assert bool(torch.isfinite(probabilities).all())
     assert int(probabilities.argmax()) == 1
     assert probabilities[1] == 1 if temperature < 1 else probabilities[1] < 0.34
-    assert Sampler().sample(row[None], [state(temperature=temperature)])[0] != 3
+    assert Sampler().sample(row[None].numpy(), [state(temperature=temperature)])[0] != 3
 
 
 def test_logits_that_are_not_numbers_are_an_error() -> None:
     logits = torch.zeros(2, 5)
     logits[1, 3] = math.nan
     with pytest.raises(WindowtaxError, match="NaN"):
-        Sampler().sample(logits, [state(), state(temperature=1.0)])
+        Sampler().sample(logits.numpy(), [state(), state(temperature=1.0)])
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -50,7 +51,7 @@ def test_top_logprobs_are_those_of_log_softmax() -> None:
     logits = 3 * torch.randn(70, 500, generator=torch.Generator().manual_seed(2))
     ids = torch.randint(0, 500, (70,), generator=torch.Generator().manual_seed(3)).tolist()
     scores = logits.double().log_softmax(-1)
-    for row, token, found in zip(scores, ids, token_logprobs(logits, ids, 7), strict=True):
+    for row, token, found in zip(scores, ids, token_logprobs(logits.numpy(), ids, 7), strict=True):
         values, places = row.topk(7)
         assert found.token_id == token and [place for place, _ in found.top] == places.tolist()
         torch.testing.assert_close([value for _, value in found.top], values.tolist(), rtol=0, atol=2e-6)
@@ -142,7 +143,7 @@ def test_a_prompt_s_logits_are_never_many_at_once(
     rows: list[int] = []
     run = engine.runner.run
 
-    def counted(step: Any) -> torch.Tensor:
+    def counted(step: Any) -> np.ndarray:
         logits = run(step)
         rows.append(len(logits))
         return logits
@@ -187,7 +188,7 @@ class _Says:
     def __init__(self, ids: list[int]) -> None:
         self.ids = iter(ids)
 
-    def sample(self, logits: torch.Tensor, requests: list[Any]) -> list[int]:
+    def sample(self, logits: np.ndarray, requests: list[Any]) -> list[int]:
         return [next(self.ids) for _ in requests]
 
 

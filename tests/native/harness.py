@@ -9,7 +9,10 @@ from windowtax.engine.backend import Backend
 from windowtax.engine.engine import Engine
 from windowtax.engine.load import LoadedModel, open_files
 from windowtax.nn.recorded.attention import BLOCK_SIZE
+from windowtax.nn.recorded.decoder import why_not_native
 from windowtax.ops.native import NativeState, native_state
+from windowtax.spec.dtypes import cache_dtype
+from windowtax.spec.model import ModelSpec
 
 native = pytest.mark.skipif(native_state().module is None, reason=f"native kernels: {native_state().why_not}")
 
@@ -27,7 +30,14 @@ def load_native(
     state = native_state()
     chosen = NativeState(state.module, level or state.level, "")
     files = open_files(folder, dtype=dtype, attention=attention)
+    if not computes(files.spec):
+        pytest.skip("torch alone computes this family")
     return files.load(Backend(chosen, "", weights, 2))
+
+
+def computes(spec: ModelSpec) -> bool:
+    """Whether the native kernels compute this family."""
+    return why_not_native(spec, spec.layout(cache_dtype("fp32")), native_state()) is None
 
 
 def watch_logits(engine: Engine) -> list[torch.Tensor]:
@@ -37,11 +47,11 @@ def watch_logits(engine: Engine) -> list[torch.Tensor]:
 
     def run(step):
         logits = compute(step)
-        seen.extend(logits.float().clone())
+        seen.extend(torch.from_numpy(logits).clone())
         return logits
 
     engine.runner.run = run
     return seen
 
 
-__all__ = ["BLOCK_SIZE", "levels", "load_native", "native", "watch_logits"]
+__all__ = ["BLOCK_SIZE", "computes", "levels", "load_native", "native", "watch_logits"]

@@ -25,7 +25,7 @@ class Family:
     `general.architecture`. runs: whether the engine computes it; False: it is planned only. reader, gguf_reader: the
     config to a spec; they read every key they need and expect the values that would change the maths. ignorable: keys
     of this family's configs without effect here, each with its reason. hf_names, gguf_names: where a checkpoint
-    keeps our weights. nested_prefix: what precedes the keys when the decoder is a part of a bigger model. parts: keys
+    keeps our weights. nested_prefix: what stands for "model." when the decoder is a part of a bigger model. parts: keys
     that give away an uncommon part (not_yet.py) and that the reader reads.
     """
 
@@ -76,7 +76,10 @@ class Family:
         found = self.hf_names.sources(spec)
         if not nested:
             return found
-        return {ours: replace(source, key=self.nested_prefix + source.key) for ours, source in found.items()}
+        return {
+            ours: replace(source, key=source.key.replace("model.", self.nested_prefix, 1))
+            for ours, source in found.items()
+        }
 
     def gguf_weights(self, spec: ModelSpec) -> dict[str, WeightSource]:
         """Our weight name -> where a GGUF file keeps it."""

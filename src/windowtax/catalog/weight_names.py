@@ -22,7 +22,11 @@ class Transform(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WeightSource:
-    """One stored tensor, or rows of it. rows: first and past-the-last row of a fused tensor; None: all of it."""
+    """One stored tensor, or rows of it. rows: first and past-the-last row of a fused tensor; None: all of it.
+
+    Where the weight has a multiple of so many rows, the tensor is so many equal parts, one per head, and these are the
+    rows of each.
+    """
 
     key: str
     rows: tuple[int, int] | None = None
@@ -38,14 +42,15 @@ class WeightNames:
     """A naming scheme.
 
     top: embedding, norm and head. layer: our name inside a layer -> the name inside theirs; a pair (name, rows) where
-    it is a part of a fused tensor. layer_prefix: with {} for the layer's index. transforms: by our name in the layer,
-    or at the top.
+    it is a part of a fused tensor. kinds: by attention kind, where its names are others. layer_prefix: with {} for the
+    layer's index. transforms: by our name in the layer, or at the top.
     """
 
     top: Mapping[str, str]
     layer_prefix: str
     layer: Mapping[str, str | tuple[str, Rows]]
     transforms: Mapping[str, Transform] = field(default_factory=dict[str, Transform])
+    kinds: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
 
     def sources(self, spec: ModelSpec) -> dict[str, WeightSource]:
         """Our weight name -> its source, for every weight of the spec. Raises UnsupportedModel."""
@@ -55,9 +60,11 @@ class WeightNames:
         if not name.startswith("layers."):
             return WeightSource(_lookup(self.top, name), None, self.transforms.get(name, Transform.NONE))
         _, index, inner = name.split(".", 2)
-        theirs, rows = _lookup(self.layer, inner), None
+        layer = spec.layers[int(index)]
+        own = self.kinds.get(layer.attention.kind, {})
+        theirs, rows = own[inner] if inner in own else _lookup(self.layer, inner), None
         if isinstance(theirs, tuple):
-            theirs, rows = theirs[0], theirs[1](spec.layers[int(index)])
+            theirs, rows = theirs[0], theirs[1](layer)
         key = self.layer_prefix.format(index) + theirs
         return WeightSource(key, rows, self.transforms.get(inner, Transform.NONE))
 

@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from windowtax.base.errors import BadInput
 from windowtax.nn.recorded.decoder import ChooseFormat, why_not_native
-from windowtax.ops.native import NativeState, WeightFormat, native_state
+from windowtax.ops.native import NativeState, WeightFormat, native_state, num_threads
 from windowtax.spec.cache import CacheLayout
 from windowtax.spec.model import ModelSpec
 
@@ -44,7 +42,7 @@ TORCH = Backend(None, "not asked for")
 
 
 def choose_backend(
-    spec: ModelSpec, layout: CacheLayout, *, dtype: str, device: torch.device, weights: str = "stored"
+    spec: ModelSpec, layout: CacheLayout, *, dtype: str, device: str, weights: str = "stored"
 ) -> Backend:
     """Native kernels for CPUs, where they compute this model with this cache. Raises BadInput for unknown weights, and
     for quantised ones where only torch can run."""
@@ -52,7 +50,7 @@ def choose_backend(
         raise BadInput(f"There are no weights called {weights!r}.", f"Use {', '.join(WEIGHTS)}.")
     reason = _why_not(spec, layout, dtype, device)
     if reason is None:
-        return Backend(native_state(), "", weights, torch.get_num_threads())
+        return Backend(native_state(), "", weights, num_threads())
     if weights in ("int8", "int4"):
         raise BadInput(f"Weights in {weights} need the native kernels, which are not used here: {reason}.")
     return Backend(None, reason)
@@ -75,8 +73,8 @@ def weight_format(weights: str, dtype: str) -> ChooseFormat:
     return choose
 
 
-def _why_not(spec: ModelSpec, layout: CacheLayout, dtype: str, device: torch.device) -> str | None:
-    if device.type != "cpu":
+def _why_not(spec: ModelSpec, layout: CacheLayout, dtype: str, device: str) -> str | None:
+    if device != "cpu":
         return f"the device is {device}"
     if dtype == "fp16":
         return "native code computes in bf16 and fp32"

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from windowtax.cache.manager import CacheManager
 from windowtax.catalog.machine import EngineRates
@@ -22,7 +20,7 @@ from windowtax.engine.sampling import SamplingParams
 from windowtax.engine.session import EngineOptions, open_engine
 from windowtax.nn.recorded.decoder import RecordedDecoder, SequenceTables
 from windowtax.ops.native import NativeState, WeightFormat
-from windowtax.ops.packed import GROUP, Codes, Rows
+from windowtax.ops.rows import GROUP, Codes, Floats, Matrix, matrix_of
 from windowtax.spec.attention.full import FullAttention
 from windowtax.spec.cache import CacheLayout
 from windowtax.spec.dtypes import cache_dtype
@@ -31,7 +29,7 @@ from windowtax.spec.mlp import GatedMlp
 from windowtax.spec.model import LayerSpec, ModelSpec
 from windowtax.spec.rope.base import Rope
 from windowtax.spec.rope.none import NoScaling
-from windowtax.store.kv import KVStore
+from windowtax.store.planes import PlaneStore
 
 CACHE_DTYPES = ("fp32", "fp16", "bf16", "fp8", "int8", "k8v4", "k4v4")
 _HEAD_DIM = 64
@@ -94,18 +92,23 @@ class _Noise:
     spec: ModelSpec
     quantised: bool
 
-    def take(self, name: str) -> Tensor:
+    def vector(self, name: str) -> Floats:
         """A norm of ones; nothing else is asked for."""
-        return torch.ones(self._shape(name), dtype=torch.bfloat16)
+        return np.ones(self._shape(name), dtype=np.float32)
 
-    def rows(self, name: str) -> Rows:
+    def matrix(self, name: str) -> Matrix:
         """A matrix."""
         rows, columns = self._shape(name)
-        if not self.quantised:
-            return torch.randn(rows, columns, dtype=torch.bfloat16) * 0.02
         rng = np.random.default_rng(0)
-        scale = np.full((rows, columns // GROUP), 0.005, dtype=np.float32)
-        return Codes(rng.integers(0, 16, (rows, columns), dtype=np.int8), scale, scale * -8)
+        if not self.quantised:
+            return matrix_of(rng.standard_normal((rows, columns), dtype=np.float32) * np.float32(0.02))
+
+        def read(start: int, end: int) -> Codes:
+            scale = np.full((end - start, columns // GROUP), 0.005, dtype=np.float32)
+            return Codes(codes[start:end], scale, scale * -8)
+
+        codes = rng.integers(0, 16, (rows, columns), dtype=np.int8)
+        return Matrix((rows, columns), read)
 
     def code_format(self, name: str) -> WeightFormat | None:
         """As a file of such weights would say."""
@@ -130,7 +133,7 @@ class _Bench:
     def engine_step_s(self) -> float:
         """One decoded token through the whole engine: scheduler, block tables, sampler, meters and the program."""
         backend = Backend(self.native, "", self.weights, self.decoder.num_threads)
-        model = LoadedModel(self.spec, self.decoder, None, "bf16", torch.device("cpu"), backend)
+        model = LoadedModel(self.spec, self.decoder, None, "bf16", "cpu", backend)
         engine = open_engine(model, _DECODES + 8, EngineOptions())
         engine.add([1], SamplingParams(max_tokens=_DECODES + 4, ignore_eos=True))
         engine.step()
@@ -165,10 +168,10 @@ class _Bench:
         layout = self._layout(cache)
         manager = CacheManager(layout, layout.peak_blocks(start + count, count))
         assert manager.reserve("noise", start, count)
-        store = KVStore(layout, manager.num_blocks, torch.device("cpu"))
+        store = PlaneStore(layout, manager.num_blocks)
         for planes in store.planes:
             for plane in planes.values():
-                plane.fill_(_FILLING)
+                plane.fill(_FILLING)
         recording = self.decoder.record(store)
         tables = manager.tables("noise")
         row = SequenceTables(

@@ -8,13 +8,14 @@ import math
 from typing import TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from windowtax.base.errors import WindowtaxError
 from windowtax.engine.sampling import SamplingParams
 
 Row: TypeAlias = NDArray[np.float32]
+Logits: TypeAlias = NDArray[np.float32]
+"""[rows, V]."""
 Ids: TypeAlias = NDArray[np.int64]
 Weights: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 
@@ -124,6 +125,5 @@ def _nucleus(logits: Row, weights: Weights, share: float) -> Ids:
 
 
 def _all_weights(row: Row, largest: float, temperature: float) -> NDArray[np.float32]:
-    # torch's exp takes a quarter of numpy's time.
-    scaled = (torch.from_numpy(row) - largest).div_(max(temperature, _COLDEST))
-    return scaled.exp_().numpy()
+    scaled = (row - np.float32(largest)) / np.float32(max(temperature, _COLDEST))
+    return np.exp(scaled, out=scaled)

@@ -1,41 +1,38 @@
-"""Checkpoints: folders of safetensors and GGUF files, read tensor by tensor into the dtype that is computed with."""
+"""Checkpoints: folders of safetensors and GGUF files, read some rows of a tensor at a time."""
 
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
-import gguf
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
-from torch import Tensor
 
 from windowtax.base.errors import BadInput, UnsupportedModel
 from windowtax.catalog.gguf_metadata import GgufHeader, GgufTensor
 from windowtax.catalog.weight_names import Transform, WeightSource
-from windowtax.engine.gguf_codes import code_format, read_codes
+from windowtax.engine.gguf_codes import code_format, read_codes, read_floats
 from windowtax.ops.native import WeightFormat
-from windowtax.ops.packed import Codes, Rows
+from windowtax.ops.rows import Codes, Floats, Matrix, Rows, select
 from windowtax.spec.attention.softmax import SoftmaxAttention
 from windowtax.spec.model import ModelSpec
 
-_ROWS_AT_ONCE = 8192
-"""Rows that are dequantised together: bounds the float32 copy that dequantisation makes on the way."""
-
 
 class Checkpoint(ABC):
-    """Tensors by the names that the checkpoint uses."""
+    """Tensors by the names that the checkpoint uses. Unknown names raise BadInput."""
 
     @abstractmethod
-    def tensor(self, key: str, dtype: torch.dtype) -> Tensor:
-        """One tensor in that dtype. Raises BadInput where there is none of that name."""
+    def shape(self, key: str) -> tuple[int, ...]:
+        """The shape of a tensor."""
 
-    def codes(self, key: str) -> Codes | None:
-        """One matrix in codes; None where the file keeps it in floats."""
+    @abstractmethod
+    def floats(self, key: str, start: int, end: int) -> Floats:
+        """Rows start ... end - 1 of a matrix, or so many numbers of a vector."""
+
+    def codes(self, key: str, start: int, end: int) -> Codes | None:
+        """The same rows of a matrix in codes; None where the file keeps it in floats."""
         return None
 
     def code_format(self, key: str) -> WeightFormat | None:
@@ -44,7 +41,10 @@ class Checkpoint(ABC):
 
 
 class SafetensorsFolder(Checkpoint):
-    """A folder with model.safetensors, or with model.safetensors.index.json and its shards."""
+    """A folder with model.safetensors, or with model.safetensors.index.json and its shards.
+
+    torch reads them, as numpy has no bf16.
+    """
 
     def __init__(self, folder: Path) -> None:
         index = folder / "model.safetensors.index.json"
@@ -58,31 +58,47 @@ class SafetensorsFolder(Checkpoint):
                     f"{folder} has neither model.safetensors nor model.safetensors.index.json.",
                     "Give a folder with safetensors weights, or a .gguf file.",
                 )
-            with safe_open(single, framework="pt") as file:
+            with _open(single) as file:
                 self._shard_of = dict.fromkeys(file.keys(), single)
 
-    def tensor(self, key: str, dtype: torch.dtype) -> Tensor:
+    def shape(self, key: str) -> tuple[int, ...]:
+        with _open(self._shard(key)) as file:
+            return tuple(file.get_slice(key).get_shape())
+
+    def floats(self, key: str, start: int, end: int) -> Floats:
+        with _open(self._shard(key)) as file:
+            stored = file.get_slice(key)[start:end]
+        if not stored.is_floating_point():
+            raise UnsupportedModel(f"{key!r} is stored as {stored.dtype}; quantised safetensors are not read yet.")
+        return stored.float().numpy()
+
+    def _shard(self, key: str) -> Path:
         if key not in self._shard_of:
             raise BadInput(
                 f"The checkpoint has no tensor called {key!r}.", "It may be incomplete or of another family."
             )
-        with safe_open(self._shard_of[key], framework="pt") as file:
-            stored: Tensor = file.get_tensor(key)
-        if not stored.is_floating_point():
-            raise UnsupportedModel(f"{key!r} is stored as {stored.dtype}; quantised safetensors are not read yet.")
-        return stored.to(dtype)
+        return self._shard_of[key]
+
+
+def _open(file: Path):
+    from safetensors import safe_open
+
+    return safe_open(file, framework="pt")
 
 
 class GgufFile(Checkpoint):
-    """A GGUF file, dequantised by the gguf package."""
+    """A GGUF file."""
 
     def __init__(self, header: GgufHeader) -> None:
         self._header = header
 
-    def codes(self, key: str) -> Codes | None:
+    def shape(self, key: str) -> tuple[int, ...]:
+        return self._info(key).shape
+
+    def codes(self, key: str, start: int, end: int) -> Codes | None:
         info = self._info(key)
         try:
-            return None if len(info.shape) == 1 else read_codes(info.type, self._stored(info, 0, info.shape[0]))
+            return None if code_format(info.type) is None else read_codes(info.type, self._stored(info, start, end))
         except (KeyError, NotImplementedError) as error:
             raise _unknown_type(info) from error
 
@@ -90,20 +106,14 @@ class GgufFile(Checkpoint):
         info = self._info(key)
         return None if len(info.shape) == 1 else code_format(info.type)
 
-    def tensor(self, key: str, dtype: torch.dtype) -> Tensor:
+    def floats(self, key: str, start: int, end: int) -> Floats:
         info = self._info(key)
-        if len(info.shape) == 1:
-            return self._rows(info, 0, 1, dtype).flatten()
-        out = torch.empty(info.shape, dtype=dtype)
-        starts = range(0, info.shape[0], _ROWS_AT_ONCE)
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            for start, rows in zip(
-                starts,
-                pool.map(lambda s: self._rows(info, s, min(s + _ROWS_AT_ONCE, info.shape[0]), dtype), starts),
-                strict=True,
-            ):
-                out[start : start + rows.shape[0]] = rows
-        return out
+        try:
+            if len(info.shape) == 1:
+                return read_floats(info.type, self._stored(info, 0, 1))[0, start:end]
+            return read_floats(info.type, self._stored(info, start, end))
+        except (KeyError, NotImplementedError) as error:
+            raise _unknown_type(info) from error
 
     def _info(self, key: str) -> GgufTensor:
         info = self._header.tensors.get(key)
@@ -121,20 +131,6 @@ class GgufFile(Checkpoint):
             raise BadInput(f"{self._header.path} ends in the middle of {info.name!r}.", "Fetch the file again.")
         return np.frombuffer(data, dtype=np.uint8).reshape(end - start, row_bytes)
 
-    def _rows(self, info: GgufTensor, start: int, end: int, dtype: torch.dtype) -> Tensor:
-        stored = self._stored(info, start, end)
-        try:
-            kind = gguf.GGMLQuantizationType[info.type.upper()]
-            if kind is gguf.GGMLQuantizationType.F32:
-                values = stored.view(np.float32)
-            elif kind is gguf.GGMLQuantizationType.F16:
-                values = stored.view(np.float16)
-            else:
-                values = gguf.quants.dequantize(np.ascontiguousarray(stored), kind)
-        except (KeyError, NotImplementedError) as error:
-            raise _unknown_type(info) from error
-        return torch.from_numpy(np.array(values)).to(dtype)
-
 
 def _unknown_type(info: GgufTensor) -> UnsupportedModel:
     return UnsupportedModel(
@@ -144,64 +140,103 @@ def _unknown_type(info: GgufTensor) -> UnsupportedModel:
 
 
 class ModelWeights:
-    """Our weights, by our names, out of a checkpoint: cut out of fused tensors and transformed as the family says."""
+    """Our weights, by our names, out of a checkpoint: cut out of fused tensors and transformed as the family says.
+
+    dtype: fp32, bf16 or fp16. Floats are rounded to it, whoever computes, so that all compute with the same weights.
+    """
 
     def __init__(
-        self,
-        spec: ModelSpec,
-        sources: Mapping[str, WeightSource],
-        checkpoint: Checkpoint,
-        dtype: torch.dtype,
-        device: torch.device,
+        self, spec: ModelSpec, sources: Mapping[str, WeightSource], checkpoint: Checkpoint, dtype: str
     ) -> None:
         self._spec = spec
+        self._dtype = dtype
         self._sources = sources
         self._checkpoint = checkpoint
-        self._dtype = dtype
-        self._device = device
         self._shapes = {weight.name: weight.shape for weight in spec.weights()}
 
-    def take(self, name: str) -> Tensor:
-        """The weight of that name. Raises BadInput where its shape is not the declared one."""
-        source = self._sources[name]
-        stored = self._checkpoint.tensor(source.key, self._dtype)
-        if source.rows is not None:
-            stored = stored[source.rows[0] : source.rows[1]].clone()
-        self._check(name, tuple(stored.shape))
-        if source.transform is Transform.UNPERMUTE_HEADS:
-            stored = stored[self._unpermuted(name, stored.shape[0])].contiguous()
-        elif source.transform is Transform.MINUS_ONE:
-            stored = stored - 1
-        return stored.to(self._device)
+    def vector(self, name: str) -> Floats:
+        """A weight of one dimension. Raises BadInput where its length is not the declared one."""
+        return self.floats(name, 0, self.shape(name)[0])
 
-    def rows(self, name: str) -> Rows:
-        """The same for a matrix, in codes where the file keeps it so."""
+    def matrix(self, name: str) -> Matrix:
+        """A matrix, in codes where the file keeps it so. Raises BadInput where its shape is not the declared one."""
+        rows, columns = self.shape(name)
+        read = self.floats if self.code_format(name) is None else self._codes
+        return Matrix((rows, columns), partial(read, name))
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape, which is the declared one. Raises BadInput where the checkpoint has another."""
         source = self._sources[name]
-        codes = None if source.transform is Transform.MINUS_ONE else self._checkpoint.codes(source.key)
-        if codes is None:
-            return self.take(name)
+        stored = self._checkpoint.shape(source.key)
         if source.rows is not None:
-            codes = codes.rows(slice(*source.rows))
-        self._check(name, codes.shape)
-        if source.transform is Transform.UNPERMUTE_HEADS:
-            codes = codes.rows(self._unpermuted(name, codes.shape[0]).numpy())
-        return codes
+            first, past = source.rows
+            parts = self._parts(name)
+            stored = (parts * max(0, min(past, stored[0] // parts) - first), *stored[1:])
+        if stored != tuple(self._shapes[name]):
+            raise BadInput(
+                f"{name} should be {list(self._shapes[name])} but {source.key!r} gives {list(stored)}.",
+                "The weights and the config do not belong together.",
+            )
+        return stored
+
+    def floats(self, name: str, start: int, end: int) -> Floats:
+        """Rows start ... end - 1 of a weight."""
+        source = self._sources[name]
+        rows = self._read(name, start, end, partial(self._checkpoint.floats, source.key))
+        assert not isinstance(rows, Codes)
+        return _rounded(rows - np.float32(1) if source.transform is Transform.MINUS_ONE else rows, self._dtype)
 
     def code_format(self, name: str) -> WeightFormat | None:
-        """The format of the codes that `rows` gives; None where it gives floats."""
+        """The format of the codes that `matrix` gives; None where it gives floats."""
         source = self._sources[name]
         return None if source.transform is Transform.MINUS_ONE else self._checkpoint.code_format(source.key)
 
-    def _check(self, name: str, shape: tuple[int, ...]) -> None:
-        if shape != tuple(self._shapes[name]):
-            raise BadInput(
-                f"{name} should be {list(self._shapes[name])} but {self._sources[name].key!r} gives {list(shape)}.",
-                "The weights and the config do not belong together.",
-            )
+    def _codes(self, name: str, start: int, end: int) -> Rows:
+        def read(first: int, last: int) -> Rows:
+            found = self._checkpoint.codes(self._sources[name].key, first, last)
+            assert found is not None, "asked for by its format"
+            return found
 
-    def _unpermuted(self, name: str, num_rows: int) -> Tensor:
-        """The order of rows that undoes the pairing of rotated numbers in some GGUF files."""
+        return self._read(name, start, end, read)
+
+    def _read(self, name: str, start: int, end: int, read: Callable[[int, int], Rows]) -> Rows:
+        """Rows of a weight out of those of the stored tensor, in our order."""
+        source = self._sources[name]
+        if self._parts(name) > 1:
+            index = self._cut(name, start, end)
+            return select(read(int(index[0]), int(index[-1]) + 1), index - index[0])
+        first = 0 if source.rows is None else source.rows[0]
+        if source.transform is not Transform.UNPERMUTE_HEADS:
+            return read(first + start, first + end)
+        # Rows change their places within their head, so whole heads are read.
         attention = self._spec.layers[int(name.split(".")[1])].attention
         assert isinstance(attention, SoftmaxAttention)
-        pairs = torch.arange(num_rows).unflatten(0, (-1, attention.head_dim // 2, 2))
-        return pairs.transpose(1, 2).flatten()
+        dim = attention.head_dim
+        begin, stop = start // dim, -(-end // dim)
+        stored = np.arange((stop - begin) * dim).reshape(-1, dim // 2, 2)
+        order = stored.transpose(0, 2, 1).ravel()[start - begin * dim : end - begin * dim]
+        return select(read(first + begin * dim, first + stop * dim), order)
+
+    def _parts(self, name: str) -> int:
+        """Of how many runs of rows a weight is cut out of a fused tensor: one, or one in each head's part."""
+        rows = self._sources[name].rows
+        return 1 if rows is None else self._shapes[name][0] // (rows[1] - rows[0])
+
+    def _cut(self, name: str, start: int, end: int) -> NDArray[np.int64]:
+        """Where rows start ... end - 1 of such a weight are in the stored tensor."""
+        source = self._sources[name]
+        assert source.rows is not None
+        first, past = source.rows
+        per_part = self._checkpoint.shape(source.key)[0] // self._parts(name)
+        part, row = np.divmod(np.arange(start, end), past - first)
+        return part * per_part + first + row
+
+
+def _rounded(values: Floats, dtype: str) -> Floats:
+    """The nearest numbers of that type, of two the even one."""
+    if dtype == "fp32":
+        return values
+    if dtype == "fp16":
+        return values.astype(np.float16).astype(np.float32)
+    bits = np.ascontiguousarray(values).view(np.uint32)
+    return ((bits + (0x7FFF + (bits >> 16 & 1))) & 0xFFFF0000).view(np.float32)

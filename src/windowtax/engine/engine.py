@@ -4,17 +4,16 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 
-import torch
-
 from windowtax.base.errors import BadInput
 from windowtax.cache.manager import CacheManager
 from windowtax.cache.miss import explain_miss
 from windowtax.cache.shared import SharedCache
+from windowtax.engine.candidates import Logits
 from windowtax.engine.detokenize import StreamDecoder
 from windowtax.engine.load import LoadedModel
 from windowtax.engine.logprobs import TokenLogprob
 from windowtax.engine.request import Event, FinishReason, Meter, Request
-from windowtax.engine.runner import Runner
+from windowtax.engine.runner import make_runner
 from windowtax.engine.sampler import Sampler, SamplingState
 from windowtax.engine.sampling import SamplingParams
 from windowtax.engine.scoring import chosen_logprobs, score_prompts
@@ -33,6 +32,7 @@ class Engine:
 
     cache: the books of the KV pool that is allocated here. context_tokens: the longest that a request may become.
     clock: seconds, for the meters. draft_tokens: the most tokens that prompt lookup may guess ahead; 0 for none.
+    Raises BadInput where a model cannot take guesses back.
     """
 
     def __init__(
@@ -44,10 +44,15 @@ class Engine:
         clock: Callable[[], float] = time.perf_counter,
         draft_tokens: int = 0,
     ) -> None:
+        if draft_tokens and cache.layout.state_bytes:
+            raise BadInput(
+                f"{model.spec.name} folds its tokens into states, out of which a wrong guess cannot be taken again.",
+                "Leave --speculate out.",
+            )
         self.model = model
         self.cache = cache
         self.scheduler = Scheduler(config, cache)
-        self.runner = Runner(model.decoder, cache, model.device)
+        self.runner = make_runner(model.decoder, cache, model.device)
         cache.bind(self.runner.store)
         self.sampler = Sampler()
         self.context_tokens = context_tokens
@@ -125,7 +130,7 @@ class Engine:
         own = frozenset[int]() if tokenizer is None or params.ignore_eos else tokenizer.stop_token_ids
         return own | frozenset(params.stop_token_ids)
 
-    def _sample(self, step: Step, logits: torch.Tensor) -> tuple[list[int], list[TokenLogprob | None]]:
+    def _sample(self, step: Step, logits: Logits) -> tuple[list[int], list[TokenLogprob | None]]:
         logits = score_prompts(step, logits, self.requests)
         states = [
             self.requests[chunk.sequence.sequence_id].sampling

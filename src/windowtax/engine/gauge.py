@@ -8,11 +8,9 @@ from collections.abc import Callable
 from types import ModuleType
 
 import psutil
-import torch
 
 from windowtax.catalog.machine import MachineRecord, load_machine, save_machine
-from windowtax.engine.calibrate import Reads, calibrate
-from windowtax.ops.native import native_state
+from windowtax.ops.native import native_state, num_threads
 from windowtax.spec.hardware import Hardware
 
 _READ_BYTES = 1 << 30
@@ -50,7 +48,9 @@ def this_machine(again: bool = False) -> Hardware:
 def measure() -> MachineRecord:
     """Measures read bandwidth, products and, with native kernels, the engine. The machine may be shared: the best
     counts for what it can do, the lower quartile of times for what the engine reaches."""
-    state, threads = native_state(), torch.get_num_threads()
+    from windowtax.engine.calibrate import Reads, calibrate
+
+    state, threads = native_state(), num_threads()
     gauge = None if state.module is None else state.module.gauge
     levels = {} if gauge is None else _peaks_by_level(gauge, threads)
     read = _torch_read() if gauge is None else gauge.read(_READ_BYTES, threads, 1.0)
@@ -103,11 +103,15 @@ def _of_all_threads(curve: tuple[tuple[int, int, float], ...], threads: int) -> 
 
 
 def _torch_read() -> float:
+    import torch
+
     data = torch.ones(_READ_BYTES // 4)
     return _READ_BYTES / _best(data.sum)
 
 
 def _torch_flops(name: str) -> float:
+    import torch
+
     dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[name]
     a, b = (torch.randn(_MATRIX_SIZE, _MATRIX_SIZE, dtype=dtype) for _ in range(2))
     return 2 * _MATRIX_SIZE**3 / _best(lambda: a @ b)

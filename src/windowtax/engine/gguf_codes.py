@@ -12,19 +12,18 @@ nibbles are the first 16 numbers; in Q4_K the low nibbles of 32 bytes are one gr
 
 from collections.abc import Callable
 
-import gguf
 import numpy as np
 from numpy.typing import NDArray
 
 from windowtax.ops.native import WeightFormat
-from windowtax.ops.packed import GROUP, Codes
+from windowtax.ops.rows import GROUP, Codes, Floats
 
 Blocks = NDArray[np.uint8]
 """[rows, blocks per row, bytes per block]."""
 
 
-_PLAIN = ("F32", "F16", "BF16", "F64")
-_ROWS_AT_ONCE = 4096
+_FLOATS = {"F32": "<f4", "F16": "<f2", "F64": "<f8"}
+_PLAIN = (*_FLOATS, "BF16")
 
 
 def code_format(type_name: str) -> WeightFormat | None:
@@ -49,22 +48,27 @@ def read_codes(type_name: str, stored: NDArray[np.uint8]) -> Codes | None:
     return read(stored.reshape(stored.shape[0], -1, block_bytes))
 
 
+def read_floats(type_name: str, stored: NDArray[np.uint8]) -> Floats:
+    """The same rows in float32, whatever their type; the gguf package dequantises them. Raises as `read_codes`."""
+    name = type_name.upper()
+    if name in _FLOATS:
+        return stored.view(_FLOATS[name]).astype(np.float32)
+    if name == "BF16":
+        return (stored.view("<u2").astype(np.uint32) << 16).view(np.float32)
+    # Imported only where a file needs it: native code reads most files without.
+    import gguf
+
+    return gguf.quants.dequantize(stored, gguf.GGMLQuantizationType[name])
+
+
 def _as_8_bits(name: str, stored: NDArray[np.uint8]) -> Codes:
-    kind = gguf.GGMLQuantizationType[name]
-    parts = [
-        _quantised(gguf.quants.dequantize(np.ascontiguousarray(stored[start : start + _ROWS_AT_ONCE]), kind))
-        for start in range(0, stored.shape[0], _ROWS_AT_ONCE)
-    ]
-    return Codes(np.concatenate([codes for codes, _ in parts]), np.concatenate([scale for _, scale in parts]), None)
-
-
-def _quantised(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    values = read_floats(name, stored)
     grouped = values.reshape(values.shape[0], -1, GROUP)
     # The scale is rounded to fp16 first, as it is kept, so that the codes make up for it.
     scale = (np.abs(grouped).max(axis=-1) / 127).astype(np.float16).astype(np.float32)
     inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale > 0)
     codes = np.clip(np.rint(grouped * inverse[..., None]), -127, 127).astype(np.int8)
-    return codes.reshape(values.shape), scale
+    return Codes(codes.reshape(values.shape), scale, None)
 
 
 def _q4_0(blocks: Blocks) -> Codes:

@@ -1,10 +1,12 @@
 """From a path to a model that can run: spec, weights, tokenizer."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from blake3 import blake3
 
 from windowtax.base.errors import BadInput, UnsupportedModel
@@ -14,12 +16,16 @@ from windowtax.catalog.weight_names import WeightSource
 from windowtax.engine.backend import TORCH, Backend, choose_backend, weight_format
 from windowtax.engine.checkpoint import Checkpoint, GgufFile, ModelWeights, SafetensorsFolder
 from windowtax.engine.tokenizer import Tokenizer, load_tokenizer
-from windowtax.nn.decoder import Decoder
 from windowtax.nn.recorded.decoder import RecordedDecoder, plan_matrices
-from windowtax.ops.dtypes import TORCH_DTYPES
-from windowtax.spec.dtypes import cache_dtype
+from windowtax.spec.dtypes import ELEMENT_TYPES, cache_dtype
 from windowtax.spec.model import ModelSpec
 from windowtax.spec.override import with_attention, with_rope
+
+if TYPE_CHECKING:
+    from windowtax.nn.decoder import Decoder
+
+COMPUTED = ("fp32", "bf16", "fp16")
+"""Element types that the engine computes with."""
 
 _SAMPLE_BYTES = 4 << 20
 """Of each end of a file of weights, for its identity: the header and some tensors."""
@@ -34,7 +40,7 @@ class LoadedModel:
     decoder: Decoder | RecordedDecoder
     tokenizer: Tokenizer | None
     dtype: str
-    device: torch.device
+    device: str
 
     backend: Backend = TORCH
     identity: bytes = b""
@@ -67,7 +73,7 @@ class ModelFiles:
     sources: Mapping[str, WeightSource]
     checkpoint: Checkpoint
     dtype: str
-    device: torch.device
+    device: str
     identity: bytes = b""
     source: str = ""
 
@@ -82,19 +88,22 @@ class ModelFiles:
         """Bytes of weights that every step will read: all but an embedding that is not the head too."""
         if backend.native is None:
             apart = 0 if self.spec.tie_embeddings else self.spec.vocab_size * self.spec.hidden_size
-            return weight_bytes(self.spec, self.dtype) - apart * TORCH_DTYPES[self.dtype].itemsize
+            return weight_bytes(self.spec, self.dtype) - apart * ELEMENT_TYPES[self.dtype].bits // 8
         plans = plan_matrices(self.spec, self._weights, weight_format(backend.weights, self.dtype))
         return sum(plan.num_bytes for plan in plans if plan.key != "embedding" or self.spec.tie_embeddings)
 
     @property
     def _weights(self) -> ModelWeights:
-        return ModelWeights(self.spec, self.sources, self.checkpoint, TORCH_DTYPES[self.dtype], self.device)
+        return ModelWeights(self.spec, self.sources, self.checkpoint, self.dtype)
 
     def load(self, backend: Backend = TORCH) -> LoadedModel:
         """Reads the weights. Raises BadInput where they do not belong to the config."""
         weights = self._weights
         if backend.native is None:
-            decoder = Decoder(self.spec, weights.take)
+            # Importing torch takes most of a second and some 190 MiB: only where it computes.
+            from windowtax.engine.torch_runner import make_decoder
+
+            decoder = make_decoder(self.spec, weights, self.dtype, self.device)
         else:
             choose = weight_format(backend.weights, self.dtype)
             decoder = RecordedDecoder(self.spec, weights, choose, backend.native, backend.num_threads)
@@ -116,8 +125,8 @@ def open_files(
     dtype: fp32, bf16 or fp16, what is computed with. rope, attention: overrides as on the command line ("yarn:4",
     "full=sinks:4+window:4096"). Raises BadInput or UnsupportedModel.
     """
-    if dtype not in TORCH_DTYPES:
-        raise BadInput(f"The engine does not compute in {dtype!r}.", f"Use {', '.join(TORCH_DTYPES)}.")
+    if dtype not in COMPUTED:
+        raise BadInput(f"The engine does not compute in {dtype!r}.", f"Use {', '.join(COMPUTED)}.")
     family, spec, checkpoint = _open_gguf(path) if path.suffix.lower() == ".gguf" else _open_folder(path)
     if not family.runs:
         raise UnsupportedModel(
@@ -132,9 +141,7 @@ def open_files(
     if attention is not None:
         spec = with_attention(spec, attention)
     identity = identity_of(path, rope, attention)
-    return ModelFiles(
-        spec, _tokenizer(path), sources, checkpoint, dtype, torch.device(device), identity, str(path.resolve())
-    )
+    return ModelFiles(spec, _tokenizer(path), sources, checkpoint, dtype, device, identity, str(path.resolve()))
 
 
 def load_model(
@@ -160,7 +167,7 @@ def identity_of(path: Path, *levers: str | None) -> bytes:
 
 def weight_bytes(spec: ModelSpec, dtype: str) -> int:
     """Bytes of all weights of a spec when they are computed with in that dtype."""
-    return spec.total_parameters * TORCH_DTYPES[dtype].itemsize
+    return spec.total_parameters * ELEMENT_TYPES[dtype].bits // 8
 
 
 def _open_gguf(path: Path) -> tuple[Family, ModelSpec, Checkpoint]:

@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from windowtax.engine.candidates import Row, largest_ids
+from windowtax.engine.candidates import Logits, Row, largest_ids
 
 _ROWS = 32
 
@@ -25,7 +23,7 @@ class TokenLogprob:
     rank: int = 1
 
 
-def token_logprobs(logits: Tensor, token_ids: Sequence[int], num_top: int) -> list[TokenLogprob]:
+def token_logprobs(logits: Logits, token_ids: Sequence[int], num_top: int) -> list[TokenLogprob]:
     """Of one token per row of logits [T, V], with the num_top likeliest of each row; of equals the lowest ids.
 
     The logits stay as they are; a few rows at a time are worked on, so the extra memory does not grow with T.
@@ -33,10 +31,11 @@ def token_logprobs(logits: Tensor, token_ids: Sequence[int], num_top: int) -> li
     found: list[TokenLogprob] = []
     for start in range(0, len(token_ids), _ROWS):
         ids = token_ids[start : start + _ROWS]
-        piece = logits[start : start + len(ids)].float()
-        sums: list[float] = torch.logsumexp(piece, dim=-1).tolist()
-        rows: list[Row] = list(piece.numpy(force=True))
-        found += [_logprob(*one, num_top) for one in zip(rows, ids, sums, strict=True)]
+        rows = logits[start : start + len(ids)]
+        largest = rows.max(axis=-1, keepdims=True)
+        sums = np.exp(rows - largest).sum(axis=-1, dtype=np.float64)
+        logs: list[float] = (largest[:, 0] + np.log(sums)).tolist()
+        found += [_logprob(*one, num_top) for one in zip(rows, ids, logs, strict=True)]
     return found
 
 

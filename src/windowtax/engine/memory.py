@@ -4,7 +4,6 @@ import resource
 import sys
 
 import psutil
-import torch
 
 from windowtax.base.errors import DoesNotFit
 from windowtax.base.units import format_bytes, format_exact_bytes, format_tokens
@@ -14,9 +13,11 @@ RESERVE_BYTES = 512 * 2**20
 """Left free for the rest of the machine when a pool is admitted."""
 
 
-def free_bytes(device: torch.device) -> int:
+def free_bytes(device: str) -> int:
     """Bytes that can be allocated on the device now."""
-    if device.type == "cuda":
+    if device.startswith("cuda"):
+        import torch
+
         return torch.cuda.mem_get_info(device)[0]
     return psutil.virtual_memory().available
 

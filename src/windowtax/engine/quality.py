@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from windowtax.base.errors import BadInput
+from windowtax.engine.candidates import Logits
 from windowtax.engine.engine import Engine
 from windowtax.engine.load import LoadedModel, ModelFiles
 from windowtax.engine.sampling import SamplingParams
@@ -154,14 +155,14 @@ def _compare(subjects: Sequence[_Subject], window: Sequence[int], sums: list[_Su
         end = min(start + CHUNK_TOKENS, len(window) - 1)
         first: Tensor | None = None
         for engine, found in zip(engines, sums, strict=True):
-            scores = _all_logits(engine, window, start, end).cpu().log_softmax(-1)
+            scores = torch.from_numpy(_all_logits(engine, window, start, end)).log_softmax(-1)
             first = scores if first is None else first
             skipped = min(max(0, begin - start), end - start)
             found.add(scores[skipped:], first[skipped:], ids[start + skipped + 1 : end + 1])
         yield end - start
 
 
-def _all_logits(engine: Engine, window: Sequence[int], start: int, end: int) -> Tensor:
+def _all_logits(engine: Engine, window: Sequence[int], start: int, end: int) -> Logits:
     """Logits [end - start, vocab_size] of all tokens start ... end - 1: as drafts, each of which is checked."""
     sequence = schedule.Sequence("window", list(window[: start + 1]), len(window))
     sequence.draft_ids += window[start + 1 : end]

@@ -1,6 +1,6 @@
 """Logits -> the next token of each request. B requests, V tokens of the vocabulary.
 
-The work is done in numpy on the host: for a row or two, its calls cost less than torch's, and its argmax is vectorised.
+The work is done in numpy: for a row or two, its calls cost less than torch's, and its argmax is vectorised.
 """
 
 from collections import Counter
@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from windowtax.base.errors import WindowtaxError
-from windowtax.engine.candidates import Row, candidates, pick
+from windowtax.engine.candidates import Logits, Row, candidates, pick
 from windowtax.engine.grammar import Follower
 from windowtax.engine.sampling import SamplingParams
 
@@ -129,21 +128,20 @@ class SamplingState:
 class Sampler:
     """Chooses tokens: penalties and biases, grammar, temperature, top-k, top-p, min-p; then one draw."""
 
-    def sample(self, logits: Tensor, requests: Sequence[SamplingState]) -> list[int]:
+    def sample(self, logits: Logits, requests: Sequence[SamplingState]) -> list[int]:
         """The next token of each request, from logits [B, V] float32, which stay as they are.
 
         Without temperature: the largest logit, of equals the lowest id. Raises WindowtaxError for logits that are NaN,
         and where an answer cannot go on in its grammar.
         """
-        rows: NDArray[np.float32] = logits.numpy(force=True)
-        likeliest = rows.argmax(axis=-1)
+        likeliest = logits.argmax(axis=-1)
         # For numpy, NaN is larger than every number.
-        if np.isnan(rows[np.arange(len(rows)), likeliest]).any():
+        if np.isnan(logits[np.arange(len(logits)), likeliest]).any():
             raise WindowtaxError("The model computed logits that are not numbers (NaN).", "Check the weights.")
         chosen: list[int] = likeliest.tolist()
         for index, request in enumerate(requests):
             if not request.params.is_plain:
-                chosen[index] = _choose(rows[index], request)
+                chosen[index] = _choose(logits[index], request)
         return chosen
 
 

@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-from torch import Tensor
-
+from windowtax.engine.candidates import Logits
 from windowtax.engine.logprobs import TokenLogprob, token_logprobs
 from windowtax.engine.request import Request
 from windowtax.engine.sampler import SamplingState
 from windowtax.schedule.step import Step
 
 
-def score_prompts(step: Step, logits: Tensor, requests: Mapping[str, Request]) -> Tensor:
+def score_prompts(step: Step, logits: Logits, requests: Mapping[str, Request]) -> Logits:
     """Notes the log-probabilities of the prompts that want them; returns the rows of logits that sample.
 
     logits [rows, V]: as the runner gives them. Without such a prompt they are returned as they are.
@@ -29,7 +28,7 @@ def score_prompts(step: Step, logits: Tensor, requests: Mapping[str, Request]) -
 
 
 def chosen_logprobs(
-    logits: Tensor, token_ids: Sequence[int], states: Sequence[SamplingState]
+    logits: Logits, token_ids: Sequence[int], states: Sequence[SamplingState]
 ) -> list[TokenLogprob | None]:
     """Those of the tokens that were chosen from the rows of logits [B, V]; None where the request wants none."""
     return [
@@ -38,7 +37,7 @@ def chosen_logprobs(
     ]
 
 
-def _score_prompt(request: Request, start: int, logits: Tensor) -> None:
+def _score_prompt(request: Request, start: int, logits: Logits) -> None:
     """logits [T, V]: of the tokens from position `start` on; each tells of the token behind it.
 
     After a preemption the prompt is computed again from its start; what is known already is passed over.

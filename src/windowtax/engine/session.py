@@ -8,6 +8,7 @@ from windowtax.base.units import format_bytes, format_exact_bytes
 from windowtax.cache.manager import CacheManager
 from windowtax.cache.shared import SharedCache
 from windowtax.cache.tiers import Books, Speeds
+from windowtax.engine.backend import Backend
 from windowtax.engine.engine import Engine
 from windowtax.engine.load import LoadedModel, ModelFiles
 from windowtax.engine.memory import RESERVE_BYTES, admit_pool, free_bytes, shared_pool
@@ -18,7 +19,6 @@ from windowtax.schedule.scheduler import DEFAULT_STEP_TOKENS, SchedulerConfig
 from windowtax.spec.cache import CacheLayout
 from windowtax.spec.dtypes import cache_dtype
 from windowtax.spec.model import ModelSpec
-from windowtax.store.kv import refuse_unstorable
 
 OFFLOAD_BYTES = 2**30
 """Of host RAM, for preempted sequences, where the user gave the cache none; at most half of what the pool leaves."""
@@ -51,22 +51,30 @@ def admit(files: ModelFiles, context_tokens: int, options: EngineOptions) -> Non
             "Close other programs, keep the weights in fewer bits (--weights int8 or int4), or take a smaller model "
             "(windowtax models list).",
         )
-    _blocks(files.spec, context_tokens, options, free - weight_bytes)
+    _blocks(files.spec, backend, context_tokens, options, free - weight_bytes)
 
 
 def open_engine(model: LoadedModel, context_tokens: int, options: EngineOptions) -> Engine:
     """An engine whose pool holds one window of that length. Raises DoesNotFit, with the sum, where it does not fit."""
     free = max(0, free_bytes(model.device) - RESERVE_BYTES)
-    layout, blocks = _blocks(model.spec, context_tokens, options, free)
+    layout, blocks = _blocks(model.spec, model.backend, context_tokens, options, free)
     config = SchedulerConfig(max_step_tokens=options.step_tokens)
     return Engine(model, CacheManager(layout, blocks), config, context_tokens, draft_tokens=options.draft_tokens)
 
 
-def _blocks(
-    spec: ModelSpec, context_tokens: int, options: EngineOptions, free: int
-) -> tuple[CacheLayout, tuple[int, ...]]:
+def _layout(spec: ModelSpec, backend: Backend, options: EngineOptions) -> CacheLayout:
     layout = spec.layout(cache_dtype(options.cache_dtype))
-    refuse_unstorable(layout)
+    if backend.native is None:  # what native code does not keep, it refuses when its program is recorded
+        from windowtax.store.kv import refuse_unstorable
+
+        refuse_unstorable(layout)
+    return layout
+
+
+def _blocks(
+    spec: ModelSpec, backend: Backend, context_tokens: int, options: EngineOptions, free: int
+) -> tuple[CacheLayout, tuple[int, ...]]:
+    layout = _layout(spec, backend, options)
     if options.limit_bytes is not None:
         free = min(free, options.limit_bytes)
     return layout, admit_pool(layout, context_tokens, options.step_tokens, free)
@@ -88,8 +96,7 @@ def open_shared_engine(
     sequences wait in that RAM, or in OFFLOAD_BYTES of their own. Raises DoesNotFit, with the sum, where one window does
     not fit; BadInput for a folder that cannot be used.
     """
-    layout = model.spec.layout(cache_dtype(options.cache_dtype))
-    refuse_unstorable(layout)
+    layout = _layout(model.spec, model.backend, options)
     free = max(0, free_bytes(model.device) - RESERVE_BYTES)
     pool_bytes = free // 2 if options.limit_bytes is None else min(options.limit_bytes, free)
     blocks = shared_pool(layout, context_tokens, options.step_tokens, max_sequences, pool_bytes)

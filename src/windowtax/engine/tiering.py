@@ -33,7 +33,7 @@ from windowtax.spec.cache import CacheLayout
 from windowtax.store.disk.record import ROOT, Record
 
 if TYPE_CHECKING:
-    from windowtax.store.kv import KVStore
+    from windowtax.store.planes import PlaneStore
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ class TieredCache(SharedCache):
     ) -> None:
         super().__init__(layout, num_blocks, fingerprint=fingerprint, policy=policy, space=space)
         self.lower = lower
-        self._store: KVStore | None = None
+        self._store: PlaneStore | None = None
         self._part_bytes: list[int] = []
         self._readers = ThreadPoolExecutor(lower.num_readers, "windowtax-cache-reader")
         self._asked: dict[str, Asked] = {}
@@ -100,7 +100,7 @@ class TieredCache(SharedCache):
         self._by_tier: dict[str, dict[str, int]] = {}
         self._num_loads = 0
 
-    def bind(self, store: "KVStore") -> None:
+    def bind(self, store: "PlaneStore") -> None:
         super().bind(store)
         self._store = store
         self._part_bytes = [sum(len(plane) * plane.shape[2] for plane in group.values()) for group in store.planes]

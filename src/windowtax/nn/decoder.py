@@ -7,15 +7,14 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from windowtax.base.errors import UnsupportedModel
 from windowtax.nn.attention.base import ATTENTION
 from windowtax.nn.inputs import StepInputs
 from windowtax.nn.mlp import GatedLayer
+from windowtax.nn.refuse import refuse_uncomputed
 from windowtax.ops.elementwise import rms_norm
 from windowtax.ops.linear import linear
-from windowtax.spec.attention.softmax import QkNorm, SoftmaxAttention
 from windowtax.spec.mlp import GatedMlp
-from windowtax.spec.model import LayerSpec, ModelSpec, NormPlacement
+from windowtax.spec.model import ModelSpec, NormPlacement
 
 TakeWeight = Callable[[str], Tensor]
 """Gives the tensor of a weight by the name that ModelSpec.weights() yields."""
@@ -85,26 +84,3 @@ class Decoder:
 def norm_weight(model: ModelSpec, weight: Tensor) -> Tensor:
     """The factor that a norm multiplies by, in float32."""
     return weight.float() + 1.0 if model.norm_unit_offset else weight.float()
-
-
-def refuse_uncomputed(model: ModelSpec, layer: LayerSpec) -> None:
-    """Raises UnsupportedModel for parts of a layer that this version plans but does not compute."""
-    attention = layer.attention
-    missing = [
-        name
-        for name, present in (
-            ("a mixture of experts", not isinstance(layer.mlp, GatedMlp)),
-            ("sink logits", isinstance(attention, SoftmaxAttention) and attention.sink_logits),
-            ("attention and MLP side by side", layer.norms is NormPlacement.PARALLEL),
-            (
-                "query/key norms without weights",
-                isinstance(attention, SoftmaxAttention) and attention.qk_norm is QkNorm.UNWEIGHTED,
-            ),
-        )
-        if present
-    ]
-    if missing:
-        raise UnsupportedModel(
-            f"{model.name} has {' and '.join(missing)}, which this version plans but does not compute.",
-            f"`windowtax plan {model.name}` works; `windowtax models list` names models that run.",
-        )

@@ -11,6 +11,8 @@ from enum import IntEnum
 from functools import cache
 from types import ModuleType
 
+import psutil
+
 from windowtax.base.errors import BadInput
 
 VARIABLE = "WINDOWTAX_NATIVE"
@@ -70,3 +72,12 @@ def native_state() -> NativeState:
         hint = f"Set it to off, {', '.join(running)}, or unset it."
         raise BadInput(f"{VARIABLE}={wanted!r} does not run here.", hint)
     return NativeState(module, wanted or running[-1], "")
+
+
+def num_threads() -> int:
+    """Threads that compute: as OMP_NUM_THREADS says, else one for each core that this process may use."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
+    return max(1, min(usable, psutil.cpu_count(logical=False) or usable))

@@ -236,7 +236,7 @@ def _turbo(name: str, keys: CacheDtype, values: CacheDtype) -> CacheDtype:
 CACHE_DTYPES = {
     dtype.name: dtype
     for dtype in (
-        CacheDtype("fp32", FP32, None, "4 bytes per number"),
+        CacheDtype("fp32", FP32, None, "4 bytes per number, also of convolution states", conv=FP32),
         CacheDtype("bf16", BF16, None, "2 bytes per number, the default"),
         CacheDtype("fp16", FP16, None, "2 bytes per number"),
         CacheDtype("fp8", FP8, None, "1 byte per number, one scale per layer (not counted: it does not grow)"),

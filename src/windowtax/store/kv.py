@@ -1,23 +1,20 @@
-"""The KV store: the bytes behind the block pools, plane by plane as the CacheLayout declares them.
-
-A plane of a group is one tensor of bytes [layers, num_blocks, bytes of a block]. What lies inside a block is the
-business of who computes: the torch path keeps row after row (a token's heads side by side); native kernels arrange the
-same bytes head by head. Nobody reads what the other wrote.
-"""
+"""The KV store of the torch path: the planes of store/planes.py as rows of vectors, which codecs write and read."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from windowtax.base.errors import BadInput
-from windowtax.ops.pages import prefer_huge_pages
+from windowtax.ops.pages import aligned_zeros
 from windowtax.spec.cache import CacheLayout, LayerCache
 from windowtax.spec.planes import Plane
 from windowtax.store.codecs.base import Codec, codec_of
 from windowtax.store.extent import Extent
+from windowtax.store.planes import PlaneStore
 
 _WORDS = (torch.int64, torch.int32, torch.int16, torch.uint8)
 """torch moves rows number by number, so they are moved in the widest that divides them."""
@@ -62,6 +59,11 @@ class Vectors:
         for rows, encoded in zip(self.planes, self.codec.encode(values), strict=True):
             rows.put(slots, encoded)
 
+    def as_kept(self, values: Tensor) -> Tensor:
+        """Values [T, ...] as they would be read again; for planes without scales."""
+        (codes,) = self.codec.encode(values)
+        return self.codec.decode([codes.contiguous().view(torch.uint8)], values.shape[1:])
+
     def read(self, extent: Extent) -> Tensor:
         """The rows of an extent [num_rows, *shape], oldest first."""
         return self.codec.decode([rows.take(extent) for rows in self.planes], self.shape)
@@ -80,71 +82,42 @@ class Part:
     vectors: dict[str, Vectors]
 
 
-class KVStore:
-    """planes: per group and plane name, a tensor of bytes [layers of the group, num_blocks, bytes of a block].
+class KVStore(PlaneStore):
+    """The same planes as tensors on a device, and the vectors in them.
 
-    Raises BadInput for a cache that the engine cannot store.
+    Raises BadInput for a cache that the torch path cannot store.
     """
 
     def __init__(self, layout: CacheLayout, num_blocks: Sequence[int], device: torch.device) -> None:
         refuse_unstorable(layout)
-        self.layout = layout
-        self.planes: list[dict[str, Tensor]] = []
-        self._parts: dict[int, list[Part]] = {}
-        for index, (group, count) in enumerate(zip(layout.groups, num_blocks, strict=True)):
-            rows = rows_per_block(group.cache, layout.block_size)
-            tensors = {
-                plane.name: torch.zeros(
-                    (len(group.layers), count, rows * plane.unit_bytes), dtype=torch.uint8, device=device
-                )
-                for plane in group.cache.planes
-            }
-            self.planes.append(tensors)
-            if device.type == "cpu":
-                for tensor in tensors.values():
-                    prefer_huge_pages(tensor.data_ptr(), tensor.nbytes)
+        self._device = device
+        super().__init__(layout, num_blocks)
+        self._parts: dict[tuple[int, int], Part] = {}
+        for index, group in enumerate(layout.groups):
             for row, layer in enumerate(group.layers):
-                part = Part(index, row, group.cache, _vectors(group.cache, tensors, row))
-                self._parts.setdefault(layer, []).append(part)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all tensors: what "allocated" means on the bill."""
-        return sum(tensor.nbytes for group in self.planes for tensor in group.values())
+                vectors = _vectors(group.cache, self.planes[index], row)
+                self._parts[layer, index] = Part(index, row, group.cache, vectors)
 
     def parts(self, layer: int, name: str) -> tuple[Part, ...]:
         """The parts of a layer that keep vectors of that name ("k", "v", "k_tail", "block_min", "state" ...).
 
         One, but where sinks and a window are kept apart: the sinks first then. None where it keeps no such thing.
         """
-        found = [part for part in self._parts.get(layer, ()) if name in part.vectors]
-        return tuple(sorted(found, key=lambda part: part.cache.keep_first is None))
+        return tuple(self._parts[layer, group] for group in self.groups_of(layer, name))
 
-    def block_bytes(self, group: int, block_id: int) -> bytes:
-        """Everything that one block holds: plane after plane as the layout names them, in each layer after layer."""
-        return b"".join(plane[:, block_id].cpu().numpy().tobytes() for plane in self.planes[group].values())
+    def _zeros(self, shape: tuple[int, ...]) -> Tensor:
+        if self._device.type == "cpu":
+            return torch.from_numpy(aligned_zeros(shape))
+        return torch.zeros(shape, dtype=torch.uint8, device=self._device)
 
-    def put_block_bytes(self, group: int, block_id: int, data: bytes | bytearray | memoryview) -> None:
-        """Fills a block with what `block_bytes` gave for one of its group; from any thread, if the block is its own."""
-        source, begin = np.frombuffer(data, np.uint8), 0
-        for plane in self.planes[group].values():
-            part = plane[:, block_id]
-            values = source[begin : begin + part.numel()].reshape(part.shape)
-            if part.is_cpu:
-                part.numpy()[...] = values
-            else:
-                part.copy_(torch.tensor(values))
-            begin += part.numel()
+    def _array(self, part: Tensor) -> NDArray[np.uint8]:
+        return part.cpu().numpy()
 
-    def copy_block(self, group: int, source: int, target: int) -> None:
-        """Makes one block of a group what another one is: every plane, in every layer."""
-        for plane in self.planes[group].values():
-            plane[:, target] = plane[:, source]
-
-
-def rows_per_block(cache: LayerCache, block_size: int) -> int:
-    """Rows that one block of a part has: tokens, summaries, or one state."""
-    return 1 if cache.is_state else cache.block_tokens(block_size) // cache.stride
+    def _fill(self, part: Tensor, values: NDArray[np.uint8]) -> None:
+        if part.is_cpu:
+            part.numpy()[...] = values
+        else:
+            part.copy_(torch.tensor(values))
 
 
 def refuse_unstorable(layout: CacheLayout) -> None:

@@ -122,7 +122,7 @@ FAMILIES.register("gemma3")(
         reader=read,
         ignorable={"cache_implementation": "which cache class transformers takes by default"},
         hf_names=GEMMA_HF_NAMES,
-        nested_prefix="language_model.",
+        nested_prefix="language_model.model.",
         gguf_architectures=("gemma3",),
         gguf_reader=read_gguf,
         gguf_names=GEMMA_GGUF_NAMES,

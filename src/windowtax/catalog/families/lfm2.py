@@ -1,6 +1,8 @@
 """LFM2 (Liquid AI 2025, arXiv 2511.23404): short convolutions on most layers, grouped queries on the others; dense, or
 with experts."""
 
+from dataclasses import replace
+
 from windowtax.base.strict import StrictConfig
 from windowtax.catalog.family import FAMILIES, Family
 from windowtax.catalog.ignorable import ROUTING
@@ -8,6 +10,7 @@ from windowtax.catalog.layer_types import FULL, by_type, read_layer_types
 from windowtax.catalog.sizes import Sizes, read_sizes
 from windowtax.catalog.stack import some, stack
 from windowtax.catalog.typed import optional_list
+from windowtax.catalog.weight_names import HF_NAMES
 from windowtax.spec.attention.base import AttentionKind
 from windowtax.spec.attention.short_conv import ShortConv
 from windowtax.spec.attention.softmax import QkNorm
@@ -90,8 +93,41 @@ _IGNORABLE = {
     "use_pos_enc": "layers with attention rotate in every published model",
 }
 
+_HF_NAMES = replace(
+    HF_NAMES,
+    top={**HF_NAMES.top, "norm": "model.embedding_norm.weight"},
+    layer={
+        **HF_NAMES.layer,
+        "attention_norm": "operator_norm.weight",
+        "attention.o": "self_attn.out_proj.weight",
+        "attention.q_norm": "self_attn.q_layernorm.weight",
+        "attention.k_norm": "self_attn.k_layernorm.weight",
+        "mlp_norm": "ffn_norm.weight",
+        "mlp.gate": "feed_forward.w1.weight",
+        "mlp.up": "feed_forward.w3.weight",
+        "mlp.down": "feed_forward.w2.weight",
+    },
+    kinds={
+        "short_conv": {
+            "attention.in": "conv.in_proj.weight",
+            "attention.conv": "conv.conv.weight",
+            "attention.o": "conv.out_proj.weight",
+            "attention.in_bias": "conv.in_proj.bias",
+            "attention.conv_bias": "conv.conv.bias",
+            "attention.o_bias": "conv.out_proj.bias",
+        }
+    },
+)
+
 FAMILIES.register("lfm2")(
-    Family(name="lfm2", architectures=("Lfm2ForCausalLM", "LFM2ForCausalLM", "lfm2"), reader=read, ignorable=_IGNORABLE)
+    Family(
+        name="lfm2",
+        architectures=("Lfm2ForCausalLM", "LFM2ForCausalLM", "lfm2"),
+        runs=True,
+        reader=read,
+        ignorable=_IGNORABLE,
+        hf_names=_HF_NAMES,
+    )
 )
 FAMILIES.register("lfm2_moe")(
     Family(

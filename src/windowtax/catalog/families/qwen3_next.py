@@ -1,7 +1,7 @@
 """Qwen3-Next, Qwen3.5 and 3.6 (Qwen team 2025 and 2026): three layers of Gated DeltaNet to one of gated full attention.
 
-Dense, or with experts beside one shared expert that has a gate. Vision and prediction layers are no part of the
-decoder.
+With experts beside one shared expert that has a gate (qwen3_next), or dense (qwen3_5). Vision and prediction layers are
+no part of the decoder.
 """
 
 from dataclasses import replace
@@ -13,7 +13,9 @@ from windowtax.catalog.latent import draft_layers
 from windowtax.catalog.layer_types import FULL, LINEAR, by_type, every, read_layer_types
 from windowtax.catalog.qwen_experts import read_qwen_experts
 from windowtax.catalog.sizes import Sizes, read_sizes, state_element
+from windowtax.catalog.weight_names import HF_NAMES, Rows
 from windowtax.spec.attention.base import AttentionKind
+from windowtax.spec.attention.full import FullAttention
 from windowtax.spec.attention.gated_delta import GatedDelta
 from windowtax.spec.attention.softmax import QkNorm
 from windowtax.spec.model import LayerSpec, ModelSpec
@@ -35,7 +37,7 @@ def read(config: StrictConfig) -> ModelSpec:
     config.expect("mtp_use_dedicated_embeddings", False)
     draft = LayerSpec(attention=known[FULL], mlp=mlps[-1])
     return replace(
-        sizes.model("qwen3_next", layers),
+        sizes.model("qwen3_next" if has_experts else "qwen3_5", layers),
         norm_unit_offset=True,
         draft_layers=draft_layers(config, "mtp_num_hidden_layers", draft, sizes.hidden_size),
     )
@@ -67,16 +69,55 @@ def _delta(config: StrictConfig) -> GatedDelta:
     )
 
 
+def _head_rows(part: int) -> Rows:
+    """Each head's queries lie before its gate."""
+
+    def rows(layer: LayerSpec) -> tuple[int, int]:
+        assert isinstance(layer.attention, FullAttention)
+        return part * layer.attention.head_dim, (part + 1) * layer.attention.head_dim
+
+    return rows
+
+
+_HF_NAMES = replace(
+    HF_NAMES,
+    layer={
+        **HF_NAMES.layer,
+        "attention.q": ("self_attn.q_proj.weight", _head_rows(0)),
+        "attention.gate": ("self_attn.q_proj.weight", _head_rows(1)),
+    },
+    kinds={
+        "gated_delta": {
+            "attention.qkv": "linear_attn.in_proj_qkv.weight",
+            "attention.z": "linear_attn.in_proj_z.weight",
+            "attention.beta": "linear_attn.in_proj_b.weight",
+            "attention.decay": "linear_attn.in_proj_a.weight",
+            "attention.conv": "linear_attn.conv1d.weight",
+            "attention.dt_bias": "linear_attn.dt_bias",
+            "attention.a_log": "linear_attn.A_log",
+            "attention.out_norm": "linear_attn.norm.weight",
+            "attention.o": "linear_attn.out_proj.weight",
+        }
+    },
+)
+
+FAMILIES.register("qwen3_5")(
+    Family(
+        name="qwen3_5",
+        architectures=("Qwen3_5ForCausalLM", "Qwen3_5ForConditionalGeneration", "qwen3_5", "qwen3_5_text"),
+        runs=True,
+        reader=read,
+        hf_names=_HF_NAMES,
+        nested_prefix="model.language_model.",
+        parts=("linear_num_value_heads",),
+    )
+)
 FAMILIES.register("qwen3_next")(
     Family(
         name="qwen3_next",
         architectures=(
             "Qwen3NextForCausalLM",
             "qwen3_next",
-            "Qwen3_5ForCausalLM",
-            "Qwen3_5ForConditionalGeneration",
-            "qwen3_5",
-            "qwen3_5_text",
             "Qwen3_5MoeForCausalLM",
             "Qwen3_5MoeForConditionalGeneration",
             "qwen3_5_moe",

@@ -46,6 +46,7 @@ class SoftmaxLayer(Attention):
         self.output = weights["o"]
         self.output_bias = weights.get("o_bias")
         self.q_norm, self.k_norm = weights.get("q_norm"), weights.get("k_norm")
+        self.gate = weights.get("gate")
 
     @abstractmethod
     def pieces(self, start: int, end: int) -> Iterator[Piece]:
@@ -58,7 +59,10 @@ class SoftmaxLayer(Attention):
             self.attend(q[rows.rows], rows, keys, values, inputs)
             for rows, (keys, values) in zip(inputs.sequences, held, strict=True)
         ]
-        return linear(torch.cat(mixed).flatten(1), self.output, self.output_bias)
+        out = torch.cat(mixed).flatten(1)
+        if self.gate is not None:
+            out = out * linear(hidden, self.gate).sigmoid()
+        return linear(out, self.output, self.output_bias)
 
     def _project(self, hidden: Tensor, inputs: StepInputs) -> tuple[Tensor, Tensor, Tensor]:
         spec = self.spec

@@ -4,15 +4,14 @@ so the kinds differ in numbers only."""
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from windowtax.nn.recorded.tape import Tape
 from windowtax.ops.native import Element, Ending
 from windowtax.ops.packed import PackedMatrix
+from windowtax.ops.rows import Floats
 from windowtax.spec.attention.block_topk import MIN_MAX, BlockTopKAttention
 from windowtax.spec.attention.softmax import QkNorm, SoftmaxAttention
 from windowtax.spec.cache import CacheLayout, LayerCache, LayerGroup
-from windowtax.store.kv import KVStore
+from windowtax.store.planes import PlaneStore
 
 RECORDED_KINDS = ("full", "sliding", "chunked", "sinks_window", "block_topk")
 BLOCK_SIZE = 32
@@ -37,11 +36,11 @@ class AttentionWeights:
     """qkv: matrices whose rows are q, k and v, one after the other."""
 
     qkv: Sequence[PackedMatrix]
-    qkv_bias: Tensor | None
+    qkv_bias: Floats | None
     output: PackedMatrix
-    output_bias: Tensor | None
-    q_norm: Tensor | None
-    k_norm: Tensor | None
+    output_bias: Floats | None
+    q_norm: Floats | None
+    k_norm: Floats | None
 
 
 def record_attention(
@@ -51,7 +50,7 @@ def record_attention(
     weights: AttentionWeights,
     *,
     x: int,
-    norm: Tensor,
+    norm: Floats,
     eps: float,
     out: int,
     ending: Ending,
@@ -74,7 +73,7 @@ def record_attention(
     tape.multiply(mixed, [weights.output], out, bias=weights.output_bias, ending=ending)
 
 
-def bind_attention(tape: Tape, spec: SoftmaxAttention, layer: int, store: KVStore) -> int:
+def bind_attention(tape: Tape, spec: SoftmaxAttention, layer: int, store: PlaneStore) -> int:
     """The layer's attention with the addresses of its planes."""
     found = tape.module.Attention()
     found.query_heads, found.kv_heads = spec.num_query_heads, spec.num_kv_heads
@@ -95,14 +94,13 @@ def bind_attention(tape: Tape, spec: SoftmaxAttention, layer: int, store: KVStor
 class Groups:
     """The layer groups of a store in which one layer is."""
 
-    def __init__(self, store: KVStore, layer: int) -> None:
+    def __init__(self, store: PlaneStore, layer: int) -> None:
         self._store = store
         self._layer = layer
 
     def having(self, plane: str) -> list[int]:
         """The groups that keep a plane of that name for this layer, sinks before windows."""
-        parts = (part for part in self._store.parts(self._layer, plane))
-        return [part.group for part in parts]
+        return self._store.groups_of(self._layer, plane)
 
     def group(self, index: int) -> LayerGroup:
         """The group itself."""
@@ -110,11 +108,11 @@ class Groups:
 
     def place(self, index: int, plane: str) -> list[int]:
         """[address of the layer's first block, bytes per block] of a plane; empty where the group has none."""
-        tensor = self._store.planes[index].get(plane)
-        if tensor is None:
+        found = self._store.planes[index].get(plane)
+        if found is None:
             return []
         row = self.group(index).layers.index(self._layer)
-        return [tensor[row].data_ptr(), tensor.stride(1) * tensor.element_size()]
+        return [found[row].ctypes.data, found.strides[1]]
 
 
 def _add_part(found, groups: Groups, index: int) -> None:
@@ -170,4 +168,6 @@ def _why_not_kept(cache: LayerCache) -> str | None:
         scales = None if scale is None else (scale.element, scale.shape[1:])
         if element not in _ELEMENTS or scales != _SCALES.get(element):
             return f"a cache of {element} with its scales"
+        if name == "k" and element == "int4_hadamard":
+            return "keys in 4 bits with one scale per token"
     return None

@@ -4,11 +4,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from windowtax.base.errors import UnsupportedModel
-from windowtax.nn.decoder import norm_weight, refuse_uncomputed
 from windowtax.nn.recorded.attention import (
     RECORDED_KINDS,
     AttentionWeights,
@@ -17,24 +15,26 @@ from windowtax.nn.recorded.attention import (
     why_not_recorded,
 )
 from windowtax.nn.recorded.tape import Tape
+from windowtax.nn.refuse import refuse_uncomputed
 from windowtax.ops.native import Ending, NativeState, WeightFormat
-from windowtax.ops.packed import Codes, PackedMatrix, Rows, interleaved, pack, packed_bytes, padded_rows
+from windowtax.ops.packed import PackedMatrix, Packer, packed_bytes
+from windowtax.ops.rows import Codes, Floats, Matrix, interleaved, joined, matrix_of, padded_rows
 from windowtax.spec.attention.softmax import SoftmaxAttention
 from windowtax.spec.cache import CacheLayout
 from windowtax.spec.mlp import GatedMlp
 from windowtax.spec.model import LayerSpec, ModelSpec, NormPlacement
-from windowtax.store.kv import KVStore
+from windowtax.store.planes import PlaneStore
 
 
 class WeightSource(Protocol):
     """Where weights come from, by the names that ModelSpec.weights() yields."""
 
-    def take(self, name: str) -> Tensor:
-        """The weight in the dtype that is computed with."""
+    def vector(self, name: str) -> Floats:
+        """A weight of one dimension."""
         ...
 
-    def rows(self, name: str) -> Rows:
-        """A matrix, in codes where the file keeps it so."""
+    def matrix(self, name: str) -> Matrix:
+        """A matrix, in codes where the file keeps it so; read from several threads."""
         ...
 
     def code_format(self, name: str) -> WeightFormat | None:
@@ -102,11 +102,11 @@ class RecordedLayer:
 
     spec: LayerSpec
     attention: AttentionWeights
-    norms: Mapping[str, Tensor]
+    norms: Mapping[str, Floats]
     gate_up: PackedMatrix
-    gate_up_bias: Tensor | None
+    gate_up_bias: Floats | None
     down: PackedMatrix
-    down_bias: Tensor | None
+    down_bias: Floats | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +132,15 @@ class RecordedDecoder:
         self.num_threads = num_threads
         self._source = source
         packed: dict[str, list[PackedMatrix]] = {}
-        for plan in plan_matrices(spec, source, choose):
-            packed.setdefault(plan.key, []).append(self._pack(plan))
+        with Packer(num_threads) as packer:
+            for plan in plan_matrices(spec, source, choose):
+                packed.setdefault(plan.key, []).append(packer.pack(self._matrix(plan), plan.format))
         self._packed = packed
         self.embedding = packed["embedding"][0]
         self.layers = [self._layer(index, layer) for index, layer in enumerate(spec.layers)]
-        self.norm = norm_weight(spec, source.take("norm"))
+        self.norm = self._norm("norm")
         self.head = self.embedding if spec.tie_embeddings else packed["head"][0]
-        self.head_bias = source.take("head_bias") if spec.head_bias else None
+        self.head_bias = source.vector("head_bias") if spec.head_bias else None
 
     @property
     def weight_bytes(self) -> int:
@@ -152,7 +153,7 @@ class RecordedDecoder:
         apart = 0 if self.spec.tie_embeddings else self.embedding.data.nbytes
         return self.weight_bytes - apart
 
-    def record(self, store: KVStore) -> "Recording":
+    def record(self, store: PlaneStore) -> "Recording":
         """The program of a step over that store. Raises UnsupportedModel where native code cannot read it."""
         reason = why_not_native(self.spec, store.layout, self.native)
         if reason is not None:
@@ -164,16 +165,14 @@ class RecordedDecoder:
         spec, mlp = layer.attention, layer.mlp
         assert isinstance(spec, SoftmaxAttention) and isinstance(mlp, GatedMlp)
         prefix = f"layers.{index}."
-        take = self._source.take
         named = [w.name for w in layer.weights(self.spec.hidden_size)]
-        norms = {n: norm_weight(self.spec, take(prefix + n)) for n in named if n.endswith("norm") and "." not in n}
+        norms = {n: self._norm(prefix + n) for n in named if n.endswith("norm") and "." not in n}
 
-        def optional(name: str) -> Tensor | None:
-            return take(prefix + name) if name in named else None
+        def optional(name: str) -> Floats | None:
+            return self._source.vector(prefix + name) if name in named else None
 
-        def head_norm(name: str) -> Tensor | None:
-            found = optional(name)
-            return None if found is None else norm_weight(self.spec, found)
+        def head_norm(name: str) -> Floats | None:
+            return self._norm(prefix + name) if name in named else None
 
         def matrices(name: str) -> list[PackedMatrix]:
             return self._packed[f"{prefix}{name}"]
@@ -183,7 +182,7 @@ class RecordedDecoder:
             layer,
             AttentionWeights(
                 matrices("attention.qkv"),
-                None if biases[0] is None else torch.cat([b for b in biases if b is not None]),
+                None if biases[0] is None else np.concatenate([b for b in biases if b is not None]),
                 matrices("attention.o")[0],
                 optional("attention.o_bias"),
                 head_norm("attention.q_norm"),
@@ -196,15 +195,20 @@ class RecordedDecoder:
             optional("mlp.down_bias"),
         )
 
-    def _pack(self, plan: MatrixPlan) -> PackedMatrix:
-        parts = [self._source.rows(name) for name in plan.sources]
-        return pack(interleaved(*parts) if plan.interleaved else parts, plan.format, self.num_threads)
+    def _norm(self, name: str) -> Floats:
+        """The factor that a norm multiplies by."""
+        weight = self._source.vector(name)
+        return weight + np.float32(1) if self.spec.norm_unit_offset else weight
+
+    def _matrix(self, plan: MatrixPlan) -> Matrix:
+        parts = [self._source.matrix(name) for name in plan.sources]
+        return interleaved(*parts) if plan.interleaved else joined(parts)
 
 
 class Recording:
     """A program that computes steps over one store. Not safe for use by several threads at once."""
 
-    def __init__(self, decoder: RecordedDecoder, store: KVStore) -> None:
+    def __init__(self, decoder: RecordedDecoder, store: PlaneStore) -> None:
         assert decoder.native.module is not None
         self._tape = Tape(decoder.native.module, decoder.native.level, decoder.num_threads)
         self._decoder = decoder
@@ -219,8 +223,7 @@ class Recording:
             self._record_layer(index, layer, hidden)
         self._logits = self._record_head(hidden)
 
-    @torch.inference_mode()
-    def run(self, sequences: Sequence[SequenceTables]) -> Tensor:
+    def run(self, sequences: Sequence[SequenceTables]) -> Floats:
         """Logits [number of sampled rows, vocab_size] in float32, valid until the next run. Writes into the store."""
         step = self._tape.module.Step()
         for one in sequences:
@@ -229,8 +232,8 @@ class Recording:
         self._tape.program.run(step)
         num_rows = sum(one.sampled for one in sequences)
         if num_rows == 0:
-            return torch.empty((0, self._decoder.spec.vocab_size))
-        return torch.from_numpy(self._tape.program.rows(self._logits, num_rows))
+            return np.empty((0, self._decoder.spec.vocab_size), dtype=np.float32)
+        return self._tape.program.rows(self._logits, num_rows)
 
     def _record_layer(self, index: int, layer: RecordedLayer, hidden: int) -> None:
         tape, spec, norms = self._tape, layer.spec, layer.norms
@@ -289,8 +292,10 @@ def why_not_native(spec: ModelSpec, layout: CacheLayout, native: NativeState) ->
     return None
 
 
-def _interleaved_bias(gate: Tensor | None, up: Tensor | None) -> Tensor | None:
+def _interleaved_bias(gate: Floats | None, up: Floats | None) -> Floats | None:
     if gate is None or up is None:
         return None
-    parts = interleaved(gate[:, None], up[:, None])
-    return torch.cat([part.dequantised() if isinstance(part, Codes) else part for part in parts]).flatten()
+    found = interleaved(matrix_of(gate[:, None]), matrix_of(up[:, None]))
+    rows = found.read(0, found.shape[0])
+    assert not isinstance(rows, Codes)
+    return rows.ravel()

@@ -7,10 +7,9 @@ share them.
 from collections.abc import Sequence
 from types import ModuleType
 
-from torch import Tensor
-
 from windowtax.ops.native import Ending, WeightFormat
 from windowtax.ops.packed import PackedMatrix
+from windowtax.ops.rows import Floats
 from windowtax.spec.rope.base import Rope, RopeTable
 
 
@@ -57,14 +56,14 @@ class Tape:
         matrices: Sequence[PackedMatrix],
         out: int,
         *,
-        norm: Tensor | None = None,
+        norm: Floats | None = None,
         eps: float = 0.0,
-        bias: Tensor | None = None,
+        bias: Floats | None = None,
         ending: Ending = Ending.STORE,
     ) -> None:
         """out = norm(x) @ rows of all matrices, one after the other, plus bias."""
         weights = [] if norm is None else norm.tolist()
-        biases = [] if bias is None else bias.float().tolist()
+        biases = [] if bias is None else bias.tolist()
         ready: dict[WeightFormat, int] = {}
         column = 0
         for packed in matrices:

@@ -1,0 +1,127 @@
+"""Matrices that are read some rows at a time: as codes where the file keeps it so, else as floats."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from windowtax.ops.native import WeightFormat
+
+PANEL_ROWS = 16
+"""Rows of a packed matrix that lie together (native/src/kernels.h)."""
+GROUP = 32
+"""Columns that share a scale."""
+
+Floats: TypeAlias = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """Rows in small integers, as a file has them.
+
+    codes int8 [rows, columns]; scale, and least where there is one, float32 [rows, columns / 32]:
+    w = scale * code (+ least). With a least the codes are 0 ... 15, without -127 ... 127.
+    """
+
+    codes: NDArray[np.int8]
+    scale: Floats
+    least: Floats | None
+
+    @property
+    def format(self) -> WeightFormat:
+        """The packed format that takes these codes as they are."""
+        return WeightFormat.Q8 if self.least is None else WeightFormat.Q4
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """[rows, columns]."""
+        return self.codes.shape[0], self.codes.shape[1]
+
+    def dequantised(self) -> Floats:
+        """The rows in float32."""
+        grouped = self.codes.reshape(self.codes.shape[0], -1, GROUP).astype(np.float32)
+        wide = grouped * self.scale[..., None]
+        if self.least is not None:
+            wide += self.least[..., None]
+        return wide.reshape(self.codes.shape)
+
+
+Rows: TypeAlias = Codes | Floats
+"""Rows of a matrix, quantised or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """A matrix that is read when it is needed. read(start, end): those rows, from any thread."""
+
+    shape: tuple[int, int]
+    read: Callable[[int, int], Rows]
+
+
+def joined(parts: Sequence[Matrix]) -> Matrix:
+    """The parts' rows one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    ends = np.cumsum([part.shape[0] for part in parts]).tolist()
+
+    def read(start: int, end: int) -> Rows:
+        found: list[Rows] = []
+        for part, last in zip(parts, ends, strict=True):
+            first = last - part.shape[0]
+            if start < last and first < end:
+                found.append(part.read(max(start, first) - first, min(end, last) - first))
+        return _mapped(np.concatenate, *found)
+
+    return Matrix((ends[-1], parts[0].shape[1]), read)
+
+
+def interleaved(gate: Matrix, up: Matrix) -> Matrix:
+    """Panels of gate and up in turn, the last of each padded with zero rows: what a gated product reads.
+
+    It is read by whole pairs of panels.
+    """
+    rows, columns = gate.shape
+
+    def read(start: int, end: int) -> Rows:
+        begin, stop = start // 2, min(end // 2, rows)
+        halves = [_mapped(lambda part: _padded(part, end // 2 - begin), half.read(begin, stop)) for half in (gate, up)]
+        return _mapped(_in_turn, *halves)
+
+    return Matrix((2 * padded_rows(rows), columns), read)
+
+
+def matrix_of(values: Floats) -> Matrix:
+    """Floats [rows, columns] that are in memory already."""
+    return Matrix((values.shape[0], values.shape[1]), lambda start, end: values[start:end])
+
+
+def padded_rows(rows: int) -> int:
+    """Rows of a matrix whose last panel is filled up with zeros."""
+    return -(-rows // PANEL_ROWS) * PANEL_ROWS
+
+
+def select(rows: Rows, index: NDArray[np.int64]) -> Rows:
+    """Some of the rows, in that order."""
+    return _mapped(lambda parts: np.ascontiguousarray(parts[0][index]), rows)
+
+
+def _mapped(change: Callable[[Sequence[NDArray]], NDArray], *rows: Rows) -> Rows:
+    """The arrays of all these rows changed together: codes with codes, scales with scales, or floats."""
+    codes = [one for one in rows if isinstance(one, Codes)]
+    if len(codes) < len(rows) or len({one.format for one in codes}) > 1:
+        return change([one.dequantised() if isinstance(one, Codes) else one for one in rows])
+    leasts = [one.least for one in codes if one.least is not None]
+    scale, least = change([one.scale for one in codes]), change(leasts) if leasts else None
+    return Codes(change([one.codes for one in codes]), scale, least)
+
+
+def _padded(parts: Sequence[NDArray], rows: int) -> NDArray:
+    missing = rows - parts[0].shape[0]
+    return np.pad(parts[0], ((0, missing), (0, 0))) if missing else parts[0]
+
+
+def _in_turn(parts: Sequence[NDArray]) -> NDArray:
+    panels = [part.reshape(-1, PANEL_ROWS, part.shape[1]) for part in parts]
+    return np.stack(panels, axis=1).reshape(-1, parts[0].shape[1])
