@@ -86,11 +86,32 @@ def padded_rows(rows: int) -> int:
     return -(-rows // PANEL_ROWS) * PANEL_ROWS
 
 
-def pack(parts: Sequence[Rows], format: WeightFormat, num_threads: int) -> PackedMatrix:
-    """The parts' rows one after the other. Codes of another format are dequantised first."""
+class Arena:
+    """Room for the matrices of a model, one behind the other in the order in which they are asked for.
+
+    Alone, those of small models are smaller than a large page. num_bytes: of all matrices together, as `packed_bytes`
+    says.
+    """
+
+    def __init__(self, num_bytes: int) -> None:
+        self._data = _aligned(num_bytes)
+        self._used = 0
+
+    def take(self, num_bytes: int) -> NDArray[np.uint8]:
+        """The next so many bytes; multiples of a cache line, as packed matrices are."""
+        start, self._used = self._used, self._used + num_bytes
+        return self._data[start : self._used]
+
+
+def pack(parts: Sequence[Rows], format: WeightFormat, num_threads: int, arena: Arena | None = None) -> PackedMatrix:
+    """The parts' rows one after the other. Codes of another format are dequantised first.
+
+    arena: where there is room for it; None: in room of its own.
+    """
     module = _module()
     rows, columns = sum(part.shape[0] for part in parts), parts[0].shape[1]
-    data = _aligned(module.packed_bytes(int(format), rows, columns))
+    num_bytes = module.packed_bytes(int(format), rows, columns)
+    data = _aligned(num_bytes) if arena is None else arena.take(num_bytes)
     panel_bytes = module.packed_bytes(int(format), PANEL_ROWS, columns)
 
     def work(piece: tuple[int, Rows]) -> None:

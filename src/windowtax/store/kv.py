@@ -94,15 +94,10 @@ class KVStore:
         for index, (group, count) in enumerate(zip(layout.groups, num_blocks, strict=True)):
             rows = rows_per_block(group.cache, layout.block_size)
             tensors = {
-                plane.name: torch.zeros(
-                    (len(group.layers), count, rows * plane.unit_bytes), dtype=torch.uint8, device=device
-                )
+                plane.name: _zeros((len(group.layers), count, rows * plane.unit_bytes), device)
                 for plane in group.cache.planes
             }
             self.planes.append(tensors)
-            if device.type == "cpu":
-                for tensor in tensors.values():
-                    prefer_huge_pages(tensor.data_ptr(), tensor.nbytes)
             for row, layer in enumerate(group.layers):
                 part = Part(index, row, group.cache, _vectors(group.cache, tensors, row))
                 self._parts.setdefault(layer, []).append(part)
@@ -140,6 +135,14 @@ class KVStore:
         """Makes one block of a group what another one is: every plane, in every layer."""
         for plane in self.planes[group].values():
             plane[:, target] = plane[:, source]
+
+
+def _zeros(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Bytes of a plane. On a CPU large pages are asked for before the first byte is written: later is too late."""
+    found = torch.empty(shape, dtype=torch.uint8, device=device)
+    if device.type == "cpu":
+        prefer_huge_pages(found.data_ptr(), found.nbytes)
+    return found.zero_()
 
 
 def rows_per_block(cache: LayerCache, block_size: int) -> int:

@@ -18,7 +18,7 @@ from windowtax.nn.recorded.attention import (
 )
 from windowtax.nn.recorded.tape import Tape
 from windowtax.ops.native import Ending, NativeState, WeightFormat
-from windowtax.ops.packed import Codes, PackedMatrix, Rows, interleaved, pack, packed_bytes, padded_rows
+from windowtax.ops.packed import Arena, Codes, PackedMatrix, Rows, interleaved, pack, packed_bytes, padded_rows
 from windowtax.spec.attention.softmax import SoftmaxAttention
 from windowtax.spec.cache import CacheLayout
 from windowtax.spec.mlp import GatedMlp
@@ -132,8 +132,10 @@ class RecordedDecoder:
         self.num_threads = num_threads
         self._source = source
         packed: dict[str, list[PackedMatrix]] = {}
-        for plan in plan_matrices(spec, source, choose):
-            packed.setdefault(plan.key, []).append(self._pack(plan))
+        plans = list(plan_matrices(spec, source, choose))
+        arena = Arena(sum(plan.num_bytes for plan in plans))
+        for plan in plans:
+            packed.setdefault(plan.key, []).append(self._pack(plan, arena))
         self._packed = packed
         self.embedding = packed["embedding"][0]
         self.layers = [self._layer(index, layer) for index, layer in enumerate(spec.layers)]
@@ -196,9 +198,9 @@ class RecordedDecoder:
             optional("mlp.down_bias"),
         )
 
-    def _pack(self, plan: MatrixPlan) -> PackedMatrix:
+    def _pack(self, plan: MatrixPlan, arena: Arena) -> PackedMatrix:
         parts = [self._source.rows(name) for name in plan.sources]
-        return pack(interleaved(*parts) if plan.interleaved else parts, plan.format, self.num_threads)
+        return pack(interleaved(*parts) if plan.interleaved else parts, plan.format, self.num_threads, arena)
 
 
 class Recording:
@@ -219,7 +221,6 @@ class Recording:
             self._record_layer(index, layer, hidden)
         self._logits = self._record_head(hidden)
 
-    @torch.inference_mode()
     def run(self, sequences: Sequence[SequenceTables]) -> Tensor:
         """Logits [number of sampled rows, vocab_size] in float32, valid until the next run. Writes into the store."""
         step = self._tape.module.Step()
