@@ -6,6 +6,7 @@ The work is done in numpy on the host: for a row or two, its calls cost less tha
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import isnan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,11 +137,10 @@ class Sampler:
         and where an answer cannot go on in its grammar.
         """
         rows: NDArray[np.float32] = logits.numpy(force=True)
-        likeliest = rows.argmax(axis=-1)
+        chosen: list[int] = rows.argmax(axis=-1).tolist()
         # For numpy, NaN is larger than every number.
-        if np.isnan(rows[np.arange(len(rows)), likeliest]).any():
+        if any(isnan(row[likeliest]) for row, likeliest in zip(rows, chosen, strict=True)):
             raise WindowtaxError("The model computed logits that are not numbers (NaN).", "Check the weights.")
-        chosen: list[int] = likeliest.tolist()
         for index, request in enumerate(requests):
             if not request.params.is_plain:
                 chosen[index] = _choose(rows[index], request)
