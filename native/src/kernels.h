@@ -14,6 +14,7 @@ namespace windowtax {
 constexpr int64_t kBlockTokens = 32;
 constexpr int64_t kPanelRows = 16;
 constexpr int64_t kGroup = 32;  // weights per scale
+constexpr int64_t kWeightsAhead = 12288;  // bytes of a matrix that are on their way while the ones before are multiplied
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Weights
@@ -103,6 +104,9 @@ struct KvView {
   Element k_element, v_element;
   int64_t kv_heads, k_dim, v_dim;
   Plane k, v, k_scale, v_scale;
+
+  // The same of heads first ... first + count - 1 alone.
+  KvView heads(int64_t first, int64_t count) const;
 };
 
 // Bytes of one head in one block of a plane.

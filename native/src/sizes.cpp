@@ -33,4 +33,14 @@ int64_t scale_bytes(Element element, int64_t dim) {
   }
 }
 
+KvView KvView::heads(int64_t first, int64_t count) const {
+  KvView some = *this;
+  some.kv_heads = count;
+  some.k.base += first * element_bytes(k_element, k_dim);
+  some.v.base += first * element_bytes(v_element, v_dim);
+  if (some.k_scale.base) some.k_scale.base += first * scale_bytes(k_element, k_dim);
+  if (some.v_scale.base) some.v_scale.base += first * scale_bytes(v_element, v_dim);
+  return some;
+}
+
 }  // namespace windowtax

@@ -19,6 +19,14 @@ def pack_codes(
     least: NDArray[np.float32] | None,
     out: NDArray[np.uint8],
 ) -> None: ...
+def reads_blocks(type: str) -> bool: ...
+def read_blocks(
+    type: str,
+    stored: NDArray[np.uint8],
+    codes: NDArray[np.int8],
+    scale: NDArray[np.float32],
+    least: NDArray[np.float32] | None,
+) -> None: ...
 def unpack(format: int, packed: NDArray[np.uint8], out: NDArray[np.float32]) -> None: ...
 
 class Attention:

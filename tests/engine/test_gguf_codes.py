@@ -4,8 +4,9 @@ import gguf
 import numpy as np
 import pytest
 
+from tests.native.harness import native
 from windowtax.engine.gguf_codes import code_format, read_codes
-from windowtax.ops.native import WeightFormat
+from windowtax.ops.native import WeightFormat, native_state
 
 AS_THEY_ARE = ("Q4_0", "Q4_1", "Q5_0", "Q8_0", "Q4_K")
 REQUANTISED = ("Q5_1", "Q5_K", "Q6_K", "Q3_K", "IQ4_NL")
@@ -24,6 +25,7 @@ def _random_blocks(name: str, rows: int, columns: int) -> np.ndarray:
     return blocks.reshape(rows, -1)
 
 
+@native
 @pytest.mark.parametrize("name", AS_THEY_ARE)
 def test_codes_say_what_the_blocks_say(name: str) -> None:
     stored = _random_blocks(name, 5, 512)
@@ -33,6 +35,7 @@ def test_codes_say_what_the_blocks_say(name: str) -> None:
     np.testing.assert_allclose(codes.dequantised(), expected, rtol=1e-5, atol=1e-5)
 
 
+@native
 @pytest.mark.parametrize("name", REQUANTISED)
 def test_other_types_become_eight_bits(name: str) -> None:
     stored = _random_blocks(name, 3, 512)
@@ -47,3 +50,26 @@ def test_other_types_become_eight_bits(name: str) -> None:
 def test_floats_have_no_codes() -> None:
     assert read_codes("F16", np.zeros((2, 64), np.uint8)) is None
     assert code_format("BF16") is None
+
+
+@native
+@pytest.mark.parametrize("bits", [0x0001, 0x03FF, 0x8001, 0x0400, 0x7BFF, 0xFBFF, 0x7C00, 0xFC00, 0x0000, 0x8000])
+def test_scales_may_be_any_number_of_fp16(bits: int) -> None:
+    """Subnormal, greatest, infinite, zero and negative ones; the witness is numpy's own float16."""
+    scale = np.array([bits], np.uint16)
+    stored = np.concatenate([scale.view(np.uint8), np.ones(32, np.uint8)])[None]
+    codes = read_codes("Q8_0", stored)
+    assert codes is not None
+    np.testing.assert_array_equal(codes.scale[0], scale.view(np.float16).astype(np.float32))
+
+
+@native
+def test_blocks_of_the_wrong_size_are_refused() -> None:
+    module = native_state().module
+    assert module is not None
+    codes, scale = np.empty((2, 64), np.int8), np.empty((2, 2), np.float32)
+    for stored, least in ((np.zeros((2, 39), np.uint8), scale), (np.zeros((2, 40), np.uint8), None)):
+        with pytest.raises(ValueError, match=r"stored has the wrong size|least value"):
+            module.read_blocks("Q4_1", stored, codes, scale, least)
+    with pytest.raises(ValueError, match="not read"):
+        module.read_blocks("Q6_K", np.zeros((2, 40), np.uint8), codes, scale, scale)

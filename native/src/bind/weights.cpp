@@ -4,8 +4,10 @@
 #include <nanobind/stl/string.h>
 
 #include <stdexcept>
+#include <string>
 
 #include "bind/bind.h"
+#include "gguf.h"
 #include "levels.h"
 
 namespace nb = nanobind;
@@ -63,6 +65,32 @@ void unpack(int format, ConstBytes packed, nb::ndarray<float, nb::ndim<2>, nb::c
   for (int64_t row = 0; row < rows; ++row) best().unpack_row(matrix, row, out.data() + row * columns);
 }
 
+template <typename T>
+using Out = nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+bool reads_blocks(const std::string& type) { return gguf_type(type.c_str()) != nullptr; }
+
+void read_blocks(const std::string& type, Out<const uint8_t> stored, Out<int8_t> codes, Out<float> scale,
+                 nb::object least) {
+  const GgufType* found = gguf_type(type.c_str());
+  need(found != nullptr, "blocks of this type are not read");
+  const int64_t rows = stored.shape(0), columns = codes.shape(1);
+  need(static_cast<int64_t>(codes.shape(0)) == rows && columns % found->numbers == 0, "codes should be whole blocks");
+  const int64_t blocks = rows * (columns / found->numbers);
+  need(static_cast<int64_t>(stored.size()) == blocks * found->bytes, "stored has the wrong size");
+  need(static_cast<int64_t>(scale.size()) == rows * columns / kGroup, "scale should be [rows, columns / 32]");
+  need(found->has_least != least.is_none(), "types with a least value need a place for it, and no others");
+  float* leasts = nullptr;
+  Out<float> held;
+  if (!least.is_none()) {
+    held = nb::cast<Out<float>>(least);
+    need(held.size() == scale.size(), "least should be as large as scale");
+    leasts = held.data();
+  }
+  nb::gil_scoped_release release;
+  found->read(stored.data(), blocks, codes.data(), scale.data(), leasts);
+}
+
 }  // namespace
 
 void bind_weights(nb::module_& module) {
@@ -72,6 +100,9 @@ void bind_weights(nb::module_& module) {
              nb::arg("out"));
   module.def("pack_codes", &pack_codes, "Packs codes with their scales (and leasts) as they are.", nb::arg("format"),
              nb::arg("codes"), nb::arg("scale"), nb::arg("least").none(), nb::arg("out"));
+  module.def("reads_blocks", &reads_blocks, "Whether GGUF blocks of this type are read as they are.", nb::arg("type"));
+  module.def("read_blocks", &read_blocks, "GGUF blocks [rows, bytes] as codes with their scales (and leasts).",
+             nb::arg("type"), nb::arg("stored"), nb::arg("codes"), nb::arg("scale"), nb::arg("least").none());
   module.def("unpack", &unpack, "Writes the packed matrix into out, float32 [rows, columns].", nb::arg("format"),
              nb::arg("packed"), nb::arg("out"));
 }

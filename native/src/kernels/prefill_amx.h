@@ -16,7 +16,7 @@
 WINDOWTAX_BEGIN_LEVEL
 namespace {
 
-constexpr int64_t kStretch = 16;   // key blocks
+constexpr int64_t kStretch = 32;   // key blocks
 constexpr int64_t kBatchBlocks = 4;  // of a batch
 constexpr int64_t kTileFloats = 256, kUnitFloats = kUnitRows * kBlockTokens;
 
@@ -27,13 +27,15 @@ struct Batch {
   int32_t cut;    // some row does not see some key
 };
 
-// What the next stretch will read of the pool, brought nearer while this one is worked on: a line of 64 bytes after
-// another.
+// What the next stretch will read of the pool, brought nearer while this one is worked on. It may ask for up to
+// kAheadBytes behind the keys or the values of a block.
+constexpr int64_t kAheadBytes = 512;
 struct Ahead {
   const TilePart* part;
-  int64_t block, end;     // of the part
-  int64_t head, at;       // at: the next byte of the block, keys before values
-  int64_t lines;          // per unit of rows and block
+  int64_t block, end;  // of the part
+  int64_t head, at;    // at: the next byte of the block, keys before values
+  int64_t key_bytes, value_bytes;
+  int64_t bytes;       // per unit of rows and block
 };
 
 struct KeyBlock {
@@ -50,7 +52,8 @@ struct Work {
   float* outputs;      // [units][columns][32][16]; the last column: the sums of the weights
   float *base, *shifted;  // [rows], see Weighing
   float* reference;    // [rows]: the scores behind `base`; -infinity before the first
-  int32_t *low, *high;  // [rows]: keys seen, in tokens since the stretch's first
+  int32_t *sees_low, *sees_high;  // [rows]: keys seen, in tokens since the part's first
+  int32_t *low, *high;  // [rows]: of the stretch's keys, in tokens since its first
   float* scores;       // [2 + kBatchBlocks][kUnitFloats]: two in turn, the others for scores_beside
   uint16_t* weights;   // [2][kBatchBlocks][32][32]
   float* floats;       // one block of keys or values
@@ -81,6 +84,8 @@ int64_t lay_out(Work& w, int64_t rows, int64_t k_dim, int64_t v_dim, uint8_t* sc
   w.base = reinterpret_cast<float*>(take(padded * 4));
   w.shifted = reinterpret_cast<float*>(take(padded * 4));
   w.reference = reinterpret_cast<float*>(take(padded * 4));
+  w.sees_low = reinterpret_cast<int32_t*>(take(padded * 4));
+  w.sees_high = reinterpret_cast<int32_t*>(take(padded * 4));
   w.low = reinterpret_cast<int32_t*>(take(padded * 4));
   w.high = reinterpret_cast<int32_t*>(take(padded * 4));
   w.scores = reinterpret_cast<float*>(take((2 + kBatchBlocks) * kUnitFloats * 4));

@@ -18,8 +18,8 @@ void set_reference(const Work& w, int64_t row, float score) {
 // Scores of one block for one unit of rows, outside of the flow.
 const float* scores_beside(const Work& w, int64_t unit, int64_t block, int64_t nth) {
   float* const scores = w.scores + (2 + nth) * kUnitFloats;
-  Unstored unstored = {nullptr, 2};
-  run_scores(w, scoring_of(w, unit, block, scores), unstored, [] {});
+  Unstored unstored = {nullptr, nullptr};
+  run_scores<0>(w, scoring_of(w, unit, block, scores), unstored, [] {});
   store_rest(unstored);
   if (w.tile->softcap > 0) cap_scores(scores, w.tile->softcap);
   return scores;
@@ -56,15 +56,17 @@ void settle(const Work& w, const Batch& batch, int64_t parity) {
 void fetch(Ahead& ahead) {
   if (ahead.block >= ahead.end) return;
   const KvView& view = *ahead.part->view;
-  const int64_t key_bytes = element_bytes(view.k_element, view.k_dim), block = ahead.part->ids[ahead.block];
-  const int64_t bytes = key_bytes + element_bytes(view.v_element, view.v_dim);
-  const uint8_t* keys = head_of(view.k, block, ahead.head, key_bytes);
-  const uint8_t* values = head_of(view.v, block, ahead.head, bytes - key_bytes);
-  for (int64_t i = 0; i < ahead.lines && ahead.at < bytes; ++i, ahead.at += 64) {
-    const uint8_t* line = ahead.at < key_bytes ? keys + ahead.at : values + (ahead.at - key_bytes);
-    _mm_prefetch(reinterpret_cast<const char*>(line), _MM_HINT_T1);
+  const uint8_t* lines = ahead.at < ahead.key_bytes
+                             ? head_of(view.k, ahead.part->ids[ahead.block], ahead.head, ahead.key_bytes) + ahead.at
+                             : head_of(view.v, ahead.part->ids[ahead.block], ahead.head, ahead.value_bytes) +
+                                   (ahead.at - ahead.key_bytes);
+  for (int64_t i = 0; i < ahead.bytes; i += kAheadBytes) {
+    unroll<kAheadBytes / 64>([&](int64_t line) {
+      _mm_prefetch(reinterpret_cast<const char*>(lines + i + line * 64), _MM_HINT_T1);
+    });
   }
-  if (ahead.at < bytes) return;
+  ahead.at += ahead.bytes;
+  if (ahead.at < ahead.key_bytes + ahead.value_bytes) return;
   ahead.at = 0;
   ++ahead.block;
 }
@@ -72,8 +74,8 @@ void fetch(Ahead& ahead) {
 // All batches of a stretch.
 void flow(const Work& w, int64_t count, Ahead ahead) {
   if (!count) return;
-  Unstored unstored = {nullptr, 2};
-  run_scores(w, scoring_of(w, w.batches[0].unit, w.batches[0].block, w.scores), unstored, [] {});
+  Unstored unstored = {nullptr, nullptr};
+  run_scores<0>(w, scoring_of(w, w.batches[0].unit, w.batches[0].block, w.scores), unstored, [] {});
   store_rest(unstored);
   int64_t turn = 0;
   for (int64_t i = 0; i < count; ++i) {
@@ -91,11 +93,13 @@ void flow(const Work& w, int64_t count, Ahead ahead) {
       Mixing mixing = {nullptr, nullptr, 0, nullptr, 0, 0};
       if (i > 0) {
         mixing = mixing_of(w, w.batches[i - 1], (i - 1) & 1);
-        mixing.begin = b * w.columns / batch.count;
-        mixing.end = (b + 1) * w.columns / batch.count;
+        share_columns(w, mixing, b, batch.count);
       }
       fetch(ahead);
-      if (w.tile->softcap > 0) cap_scores(scores, w.tile->softcap);
+      if (w.tile->softcap > 0) {
+        store_rest(unstored);
+        cap_scores(scores, w.tile->softcap);
+      }
       const Weighing weighing = weighing_of(w, batch, b, scores, i & 1);
       const __m512i bits = batch.cut ? run_stages<true>(w, next, weighing, mixing, unstored)
                                      : run_stages<false>(w, next, weighing, mixing, unstored);
@@ -110,13 +114,19 @@ void flow(const Work& w, int64_t count, Ahead ahead) {
   store_rest(unstored);
 }
 
+// Whether some row of the unit has no reference yet.
+bool misses_reference(const Work& w, int64_t unit) {
+  const float* reference = w.reference + unit * kUnitRows;
+  const __m512 none = _mm512_set1_ps(-INFINITY);
+  return _mm512_cmp_ps_mask(_mm512_loadu_ps(reference), none, _CMP_EQ_OQ) |
+         _mm512_cmp_ps_mask(_mm512_loadu_ps(reference + 16), none, _CMP_EQ_OQ);
+}
+
 // The reference of rows that have none: the greatest score among the first keys that they see.
 void find_references(const Work& w, int64_t unit, int64_t begin, int64_t end) {
   const int64_t first = unit * kUnitRows;
   for (int64_t block = begin; block < end; ++block) {
-    bool missing = false;
-    for (int64_t r = 0; r < kUnitRows; ++r) missing = missing || w.reference[first + r] == -INFINITY;
-    if (!missing) return;
+    if (!misses_reference(w, unit)) return;
     const float* scores = scores_beside(w, unit, block, 0);
     for (int64_t r = 0; r < kUnitRows; ++r) {
       if (w.reference[first + r] != -INFINITY) continue;
@@ -145,23 +155,37 @@ void run_stretch(const Work& w, int64_t blocks, const Ahead& ahead) {
   flow(w, count, ahead);
 }
 
+// So many bytes at a time that the units of rows together reach all of the next stretch.
+Ahead ahead_of(const Work& w, const TilePart& part) {
+  const int64_t key_bytes = element_bytes(part.view->k_element, w.k_dim);
+  const int64_t value_bytes = element_bytes(part.view->v_element, w.v_dim);
+  const int64_t bytes = round_up((key_bytes + value_bytes + w.units - 1) / w.units, kAheadBytes);
+  return {&part, 0, 0, w.tile->head, 0, key_bytes, value_bytes, bytes};
+}
+
 void run_part(const Work& w, const TilePart& part) {
   const Span span = tile_span(*w.tile, part);
   if (span.high <= span.low) return;
-  const int64_t end = (span.high - part.first + kBlockTokens - 1) / kBlockTokens;
+  const int64_t end = (span.high - part.first + kBlockTokens - 1) / kBlockTokens, rows = w.units * kUnitRows;
+  for (int64_t row = 0; row < rows; ++row) {
+    const Span sees = visible(part, w.tile->start + lesser(row, w.rows - 1) / w.tile->group);
+    const int64_t most = end * kBlockTokens;
+    w.sees_low[row] = static_cast<int32_t>(greater(0, lesser(most, sees.low - part.first)));
+    w.sees_high[row] = static_cast<int32_t>(greater(0, lesser(most, sees.high - part.first)));
+  }
+  Ahead ahead = ahead_of(w, part);
   for (int64_t begin = (span.low - part.first) / kBlockTokens; begin < end; begin += kStretch) {
-    const int64_t blocks = lesser(kStretch, end - begin), origin = part.first + begin * kBlockTokens;
+    const int64_t blocks = lesser(kStretch, end - begin);
     for (int64_t i = 0; i < blocks; ++i) put_block(w, part, span, begin + i, i);
-    for (int64_t row = 0; row < w.units * kUnitRows; ++row) {
-      const Span sees = visible(part, w.tile->start + lesser(row, w.rows - 1) / w.tile->group);
-      const int64_t most = blocks * kBlockTokens;
-      w.low[row] = static_cast<int32_t>(greater(0, lesser(most, sees.low - origin)));
-      w.high[row] = static_cast<int32_t>(greater(0, lesser(most, sees.high - origin)));
+    const auto most = static_cast<int32_t>(blocks * kBlockTokens), origin = static_cast<int32_t>(begin * kBlockTokens);
+    for (int64_t row = 0; row < rows; ++row) {
+      const int32_t low = w.sees_low[row] - origin, high = w.sees_high[row] - origin;
+      w.low[row] = low < 0 ? 0 : low > most ? most : low;
+      w.high[row] = high < 0 ? 0 : high > most ? most : high;
     }
-    const KvView& view = *part.view;
-    const int64_t bytes = element_bytes(view.k_element, w.k_dim) + element_bytes(view.v_element, w.v_dim);
-    run_stretch(w, blocks, {&part, begin + kStretch, lesser(end, begin + 2 * kStretch), w.tile->head, 0,
-                            (bytes / 64 + w.units) / w.units});
+    ahead.block = begin + kStretch;
+    ahead.end = lesser(end, begin + 2 * kStretch);
+    run_stretch(w, blocks, ahead);
   }
 }
 

@@ -1,12 +1,14 @@
 // The three stages of a batch, interleaved: scores of the next key block, weights of this one, outputs of the batch
 // before.
 //
-// Tile work goes in strips: two row tiles by one column tile, over all steps of the inner dimension, in two of the sum
-// registers, strips taking them in turn. A strip's sums are stored within the next strip, because a store right behind
-// its products waits for them and holds up what follows (measured: 185 cycles instead of 139 for eight products and
-// four stores). Rows are weighed after every step, so that tiles and vectors overlap (measured: 660 cycles per 32 x 32
-// unit of 64-wide heads, 880 one stage after the other, 288 for the products alone; without the tile loads 314, so
-// loads of keys and values from the second-level cache, and their mixing with stores, are what limits it).
+// Tile work goes in squares: two row tiles by two column tiles, so that a step of four products takes four tile loads.
+// Loads matter: tiles multiply while vectors weigh rows, but what loads tiles and what vectors do take turns (measured:
+// 32 loads of tiles 256 cycles, rows of 32 weights 170, both 400, and two tiles by one, which needs 28 loads for 18
+// products where squares need 20, 660 cycles per 32 x 32 unit of 64-wide heads for 500). Tile registers are not renamed:
+// a store right behind its products waits for them, and so does what takes its register next. So half of a square's sums
+// are stored beside its last products, and half beside the first of the next square (measured: 8 products with 8 loads
+// and 4 stores in 147 cycles, 214 with the stores at the end; products alone take 128). Rows are weighed after every
+// product.
 
 #pragma once
 
@@ -14,8 +16,6 @@
 
 WINDOWTAX_BEGIN_LEVEL
 namespace {
-
-enum class Strip { scores, values, ones };
 
 struct Scoring {
   const uint16_t* queries;
@@ -46,89 +46,212 @@ Weighing weighing_of(const Work& w, const Batch& batch, int64_t nth, const float
           w.low + row, w.high + row, static_cast<int32_t>((batch.block + nth) * kBlockTokens)};
 }
 
-// Sums in registers that are not stored yet: where to, and which two.
+// Sums in registers 2 and 3 that are not stored yet: where to, or null.
 struct Unstored {
-  float* to;
-  int64_t set;
+  float *second, *third;
 };
 
-template <int kSet>
-inline __attribute__((always_inline)) void store_sums(Unstored& unstored) {
-  sum_store<kSet, 0>(unstored.to);
-  sum_store<kSet, 1>(unstored.to + kTileFloats);
-  unstored.to = nullptr;
+inline __attribute__((always_inline)) void store_second(Unstored& unstored) {
+  if (unstored.second) TILE_STORE(2, unstored.second, 64);
+  unstored.second = nullptr;
+}
+
+inline __attribute__((always_inline)) void store_third(Unstored& unstored) {
+  if (unstored.third) TILE_STORE(3, unstored.third, 64);
+  unstored.third = nullptr;
 }
 
 void store_rest(Unstored& unstored) {
-  if (unstored.to) unstored.set ? store_sums<2>(unstored) : store_sums<0>(unstored);
+  store_second(unstored);
+  store_third(unstored);
 }
 
-// Where the columns of a strip's steps are: `keys` + 1024 per step, or `channel_bytes` into the values of blocks[step].
-struct Columns {
-  const uint8_t* keys;
-  const KeyBlock* blocks;
-  int64_t channel_bytes;
+alignas(64) constexpr struct Ones {
+  uint16_t bf16[512];
+  constexpr Ones() : bf16() {
+    for (uint16_t& one : bf16) one = 0x3f80;
+  }
+} kOnes;
+
+// Calls fn(0) ... fn(kCount - 1) with constants.
+template <int64_t kValue>
+struct Constant {
+  constexpr operator int64_t() const { return kValue; }
 };
-
-// One strip; `beside` is called after every step with other work.
-template <int kSet, Strip kStrip, typename Beside>
-inline __attribute__((always_inline)) void run_strip(const uint16_t* row_tiles, const Columns& from, int64_t steps,
-                                                     float* to, Unstored& unstored, Beside beside) {
-  const uint8_t* rows = reinterpret_cast<const uint8_t*>(row_tiles);
-  kStrip == Strip::scores ? sums_zero<kSet>() : sums_load<kSet>(to, kTileFloats);
-  const int64_t store_after = steps > 1 ? 1 : 0;
-  for (int64_t i = 0; i < steps; ++i, rows += 2048) {
-    if constexpr (kStrip == Strip::scores) {
-      sums_add<kSet, false>(rows, from.keys + i * 1024, 64);
-    } else if constexpr (kStrip == Strip::values) {
-      sums_add<kSet, false>(rows, from.blocks[i].values + from.channel_bytes, from.blocks[i].value_stride);
-    } else {
-      sums_add<kSet, true>(rows, nullptr, 64);
-    }
-    beside();
-    if (i == store_after && unstored.to) store_sums<2 - kSet>(unstored);
+template <int64_t kCount, int64_t kFrom = 0, typename Fn>
+inline __attribute__((always_inline)) void unroll(const Fn& fn) {
+  if constexpr (kFrom < kCount) {
+    fn(Constant<kFrom>());
+    unroll<kCount, kFrom + 1>(fn);
   }
-  unstored = {to, kSet};
 }
 
-// The next strip, in the registers whose turn it is.
-template <Strip kStrip, typename Beside>
-inline __attribute__((always_inline)) void run_next(const uint16_t* row_tiles, const Columns& from, int64_t steps,
-                                                    float* to, Unstored& unstored, Beside beside) {
-  if (unstored.set) {
-    run_strip<0, kStrip>(row_tiles, from, steps, to, unstored, beside);
+// The same where kCount is known; otherwise `count` times in a loop.
+template <int64_t kCount, typename Fn>
+inline __attribute__((always_inline)) void repeat(int64_t count, const Fn& fn) {
+  if constexpr (kCount > 0) {
+    unroll<kCount>(fn);
   } else {
-    run_strip<2, kStrip>(row_tiles, from, steps, to, unstored, beside);
+    for (int64_t i = 0; i < count; ++i) fn(i);
   }
 }
 
-template <typename Beside>
+// Scores of a unit against a block; sums at `to`, as those of a square always: [2 columns][2 rows] tiles. `beside` is
+// called after every product with other work. kSteps: of 32 channels, 0 where it is not known before.
+template <int64_t kSteps, typename Beside>
 inline __attribute__((always_inline)) void run_scores(const Work& w, const Scoring& s, Unstored& unstored,
-                                                      Beside beside) {
-  const int64_t steps = w.k_pad / 32;
-  const Columns low = {s.keys, nullptr, 0}, high = {s.keys + w.k_pad * 32, nullptr, 0};
-  run_next<Strip::scores>(s.queries, low, steps, s.scores, unstored, beside);
-  run_next<Strip::scores>(s.queries, high, steps, s.scores + 2 * kTileFloats, unstored, beside);
+                                                      const Beside& beside) {
+  const int64_t steps = kSteps ? kSteps : w.k_pad / 32;
+  const uint8_t* high_keys = s.keys + steps * 1024;
+  repeat<kSteps>(steps, [&](int64_t i) __attribute__((always_inline)) {
+    const uint8_t* rows = reinterpret_cast<const uint8_t*>(s.queries) + i * 2048;
+    TILE_LOAD(4, rows, 64);
+    TILE_LOAD_PAST(6, s.keys + i * 1024, 64);
+    if (i == 0) TILE_ZERO(0);
+    TILE_PRODUCT(0, 4, 6);
+    beside();
+    TILE_LOAD_PAST(7, high_keys + i * 1024, 64);
+    if (i == 0) TILE_ZERO(1);
+    TILE_PRODUCT(1, 4, 7);
+    beside();
+    TILE_LOAD(5, rows + 1024, 64);
+    if (i == 0) {
+      store_second(unstored);
+      TILE_ZERO(2);
+    }
+    TILE_PRODUCT(2, 5, 6);
+    if (i + 1 == steps) TILE_STORE(0, s.scores, 64);
+    beside();
+    if (i == 0) {
+      store_third(unstored);
+      TILE_ZERO(3);
+    }
+    TILE_PRODUCT(3, 5, 7);
+    if (i + 1 == steps) TILE_STORE(1, s.scores + 2 * kTileFloats, 64);
+    beside();
+  });
+  unstored = {s.scores + kTileFloats, s.scores + 3 * kTileFloats};
+}
+
+// Two columns of outputs, of which the second may be the sums of weights. kCount: blocks, 0 where it is not known before.
+template <int64_t kCount, bool kSums, typename Beside>
+inline __attribute__((always_inline)) void run_pair(const Mixing& m, int64_t column, Unstored& unstored,
+                                                    const Beside& beside) {
+  float* const to = m.outputs + 2 * column * kTileFloats;
+  repeat<kCount>(m.count, [&](int64_t i) __attribute__((always_inline)) {
+    const uint8_t* rows = reinterpret_cast<const uint8_t*>(m.weights) + i * 2048;
+    const uint8_t* values = m.blocks[i].values + column * 64;
+    const int64_t stride = m.blocks[i].value_stride, count = kCount ? kCount : m.count;
+    TILE_LOAD(4, rows, 64);
+    TILE_LOAD_PAST(6, values, stride);
+    if (i == 0) TILE_LOAD_PAST(0, to, 64);
+    TILE_PRODUCT(0, 4, 6);
+    beside();
+    if constexpr (kSums) TILE_LOAD(7, kOnes.bf16, 64);
+    if constexpr (!kSums) TILE_LOAD_PAST(7, values + 64, stride);
+    if (i == 0) TILE_LOAD_PAST(1, to + 2 * kTileFloats, 64);
+    TILE_PRODUCT(1, 4, 7);
+    beside();
+    TILE_LOAD(5, rows + 1024, 64);
+    if (i == 0) {
+      store_second(unstored);
+      TILE_LOAD_PAST(2, to + kTileFloats, 64);
+    }
+    TILE_PRODUCT(2, 5, 6);
+    if (i + 1 == count) TILE_STORE(0, to, 64);
+    beside();
+    if (i == 0) {
+      store_third(unstored);
+      TILE_LOAD_PAST(3, to + 3 * kTileFloats, 64);
+    }
+    TILE_PRODUCT(3, 5, 7);
+    if (i + 1 == count) TILE_STORE(1, to + 2 * kTileFloats, 64);
+    beside();
+  });
+  unstored = {to + kTileFloats, to + 3 * kTileFloats};
+}
+
+// The sums of weights alone.
+template <int64_t kCount, typename Beside>
+inline __attribute__((always_inline)) void run_sums(const Mixing& m, int64_t column, Unstored& unstored,
+                                                    const Beside& beside) {
+  float* const to = m.outputs + 2 * column * kTileFloats;
+  TILE_LOAD(6, kOnes.bf16, 64);
+  TILE_LOAD_PAST(0, to, 64);
+  repeat<kCount>(m.count, [&](int64_t i) __attribute__((always_inline)) {
+    const uint8_t* rows = reinterpret_cast<const uint8_t*>(m.weights) + i * 2048;
+    TILE_LOAD(4, rows, 64);
+    TILE_PRODUCT(0, 4, 6);
+    beside();
+    TILE_LOAD(5, rows + 1024, 64);
+    if (i == 0) {
+      store_second(unstored);
+      TILE_LOAD_PAST(2, to + kTileFloats, 64);
+    }
+    TILE_PRODUCT(2, 5, 6);
+    if (i == 0) store_third(unstored);
+    beside();
+  });
+  TILE_STORE(0, to, 64);
+  unstored = {to + kTileFloats, nullptr};
 }
 
 template <typename Beside>
 inline __attribute__((always_inline)) void run_outputs(const Work& w, const Mixing& m, Unstored& unstored,
-                                                       Beside beside) {
-  for (int64_t c = m.begin; c < lesser(m.end, w.columns - 1); ++c) {
-    const Columns from = {nullptr, m.blocks, c * 64};
-    run_next<Strip::values>(m.weights, from, m.count, m.outputs + 2 * c * kTileFloats, unstored, beside);
-  }
-  if (m.begin < m.end && m.end == w.columns) {
-    float* const sums = m.outputs + 2 * (m.end - 1) * kTileFloats;
-    run_next<Strip::ones>(m.weights, {nullptr, nullptr, 0}, m.count, sums, unstored, beside);
+                                                       const Beside& beside) {
+  for (int64_t c = m.begin; c < m.end; c += 2) {
+    if (c + 2 < w.columns) {
+      run_pair<0, false>(m, c, unstored, beside);
+    } else if (c + 2 == w.columns) {
+      run_pair<0, true>(m, c, unstored, beside);
+    } else {
+      run_sums<0>(m, c, unstored, beside);
+    }
   }
 }
 
-// The three at once. kRows rows are weighed after each step, a constant, because a loop whose length changes from step
-// to step is mispredicted, and that costs as much as the step. Returns the bits for `passes`.
+// The share of stage `nth` of `of` in the columns, in pairs.
+void share_columns(const Work& w, Mixing& m, int64_t nth, int64_t of) {
+  const int64_t pairs = (w.columns + 1) / 2;
+  m.begin = 2 * (nth * pairs / of);
+  m.end = lesser(2 * ((nth + 1) * pairs / of), w.columns);
+}
+
+// What a stage does beside its weights, where it is of the usual size: heads of 64, kBatchBlocks blocks to mix.
+enum class Usual { scores, scores_and_pair, scores_and_sums };
+
+// The three at once. Returns the bits for `passes`. Steps and rows are constants, because loops whose length changes from
+// step to step are mispredicted, and that costs as much as a step.
+//
+// The second half of a unit's scores, from the stage before, may still be in registers; it is stored with the third and
+// fourth product, before row 16 is weighed.
+template <bool kCut, Usual kUsual>
+__attribute__((noinline)) __m512i run_usual(const Work& w, const Scoring& s, const Weighing& weighing, const Mixing& m,
+                                            Unstored& left) {
+  constexpr int64_t kSteps = 2, kBlocks = kBatchBlocks;
+  constexpr int64_t kProducts =
+      4 * kSteps + (kUsual == Usual::scores_and_pair ? 4 * kBlocks : kUsual == Usual::scores_and_sums ? 2 * kBlocks : 0);
+  int64_t row = 0, product = 0;
+  __m512i peak = _mm512_setzero_si512();
+  Unstored unstored = left;
+  const Weighing local = weighing;
+  const auto beside = [&]() __attribute__((always_inline)) {
+    const int64_t until = kUnitRows * ++product / kProducts;
+    peak = weigh_rows<kCut>(local, row, until, peak);
+    row = until;
+  };
+  run_scores<kSteps>(w, s, unstored, beside);
+  if constexpr (kUsual == Usual::scores_and_pair) run_pair<kBlocks, false>(m, m.begin, unstored, beside);
+  if constexpr (kUsual == Usual::scores_and_sums) run_sums<kBlocks>(m, m.begin, unstored, beside);
+  left = unstored;
+  return peak;
+}
+
+// The same for other sizes: kRows rows after each product.
 template <bool kCut, int64_t kRows>
-__attribute__((noinline)) __m512i run_stages(const Work& w, const Scoring& s, const Weighing& weighing, const Mixing& m,
-                                             Unstored& left) {
+__attribute__((noinline)) __m512i run_any(const Work& w, const Scoring& s, const Weighing& weighing, const Mixing& m,
+                                          Unstored& left) {
+  static_assert(4 * kRows <= kUnitRows / 2);
   int64_t row = 0;
   __m512i peak = _mm512_setzero_si512();
   Unstored unstored = left;
@@ -138,21 +261,31 @@ __attribute__((noinline)) __m512i run_stages(const Work& w, const Scoring& s, co
     peak = weigh_rows<kCut>(local, row, row + kRows, peak);
     row += kRows;
   };
-  if (s.scores) run_scores(w, s, unstored, beside);
+  if (s.scores) {
+    run_scores<0>(w, s, unstored, beside);
+  } else {
+    store_rest(unstored);
+  }
   run_outputs(w, m, unstored, beside);
   while (row < kUnitRows) beside();
-  if (m.begin == m.end) store_rest(unstored);  // no later strip has stored the scores that come next
   left = unstored;
   return peak;
 }
 
-// How many rows per step, for the steps that a unit has on average.
 template <bool kCut>
 __m512i run_stages(const Work& w, const Scoring& s, const Weighing& weighing, const Mixing& m, Unstored& left) {
-  const int64_t steps = 2 * (w.k_pad / 32) + w.columns;
-  if (steps >= 32) return run_stages<kCut, 1>(w, s, weighing, m, left);
-  if (steps >= 16) return run_stages<kCut, 2>(w, s, weighing, m, left);
-  return run_stages<kCut, 4>(w, s, weighing, m, left);
+  const int64_t columns = m.end - m.begin;
+  if (s.scores && w.k_pad == 64 && (columns == 0 || m.count == kBatchBlocks)) {
+    if (columns == 0) return run_usual<kCut, Usual::scores>(w, s, weighing, m, left);
+    if (columns == 1) return run_usual<kCut, Usual::scores_and_sums>(w, s, weighing, m, left);
+    if (columns == 2 && m.end < w.columns) {
+      return run_usual<kCut, Usual::scores_and_pair>(w, s, weighing, m, left);
+    }
+  }
+  const int64_t products = (s.scores ? w.k_pad / 8 : 0) + 2 * columns * m.count;
+  if (products >= 32) return run_any<kCut, 1>(w, s, weighing, m, left);
+  if (products >= 16) return run_any<kCut, 2>(w, s, weighing, m, left);
+  return run_any<kCut, 4>(w, s, weighing, m, left);
 }
 
 }  // namespace

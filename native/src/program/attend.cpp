@@ -12,7 +12,6 @@ namespace {
 constexpr int64_t kSplitsPerThread = 8;
 constexpr int64_t kGoodBlocks = 24;
 constexpr int64_t kLeastBlocks = 8;  // 256 tokens, some microseconds
-constexpr int64_t kMergeRows = 8;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -22,11 +21,11 @@ void Partials::fit(int64_t count, int64_t group, int64_t v_dim) {
   group_ = group;
   v_dim_ = v_dim;
   stride_ = (2 * group + group * v_dim + 15) / 16 * 16;
-  if (static_cast<int64_t>(data_.size()) < count * stride_) data_.resize(count * stride_);
+  data_.get(count * stride_ * static_cast<int64_t>(sizeof(float)));
 }
 
 Softmax Partials::at(int64_t index) {
-  float* base = data_.data() + index * stride_;
+  float* base = reinterpret_cast<float*>(data_.data()) + index * stride_;
   return {base, base + group_, base + 2 * group_};
 }
 
@@ -71,11 +70,8 @@ int64_t Attend::prepare(const Context& context) {
       add_runs(sequence, blocks);
     }
   }
-  // Heads of one block lie side by side: threads that work at the same time should read neighbours.
-  std::stable_sort(runs_.begin(), runs_.end(), [](const RunItem& a, const RunItem& b) {
-    return a.row != b.row ? a.row < b.row : a.low < b.low;
-  });
   partials_.fit(static_cast<int64_t>(runs_.size()), attention_.group(), attention_.v_dim);
+  count_splits();
   return static_cast<int64_t>(tiles_.size() + runs_.size());
 }
 
@@ -104,19 +100,40 @@ void Attend::add_tiles(const Context& context, const SequenceStep& sequence) {
 
 void Attend::add_runs(const SequenceStep& sequence, int64_t split_blocks) {
   for (int64_t i = 0; i < sequence.rows; ++i) {
-    const int64_t row = sequence.first_row + i;
-    for (int64_t head = 0; head < attention_.kv_heads; ++head) {
-      const int64_t first = static_cast<int64_t>(runs_.size());
-      for (const KvPart& part : attention_.parts) {
-        auto [low, high] = attention_.visible(part, sequence.start + i);
-        while (low < high) {
-          const int64_t end = std::min(high, (low / kBlockTokens + split_blocks) * kBlockTokens);
-          runs_.push_back({&sequence, &part, row, head, low, end, static_cast<int64_t>(runs_.size())});
-          low = end;
-        }
+    cut(sequence.start + i, split_blocks);
+    const int64_t row = sequence.first_row + i, count = static_cast<int64_t>(cuts_.size());
+    const int64_t first = static_cast<int64_t>(runs_.size()), share = static_cast<int64_t>(shares_.size());
+    // Heads of one block lie side by side: threads that work at the same time should read neighbours.
+    for (int64_t c = 0; c < count; ++c) {
+      for (int64_t head = 0; head < attention_.kv_heads; ++head) {
+        runs_.push_back({&sequence, cuts_[c].part, row, head, cuts_[c].low, cuts_[c].high, first + head * count + c,
+                         share + head});
       }
-      shares_.push_back({row, head, first, static_cast<int64_t>(runs_.size()) - first});
     }
+    for (int64_t head = 0; head < attention_.kv_heads; ++head) shares_.push_back({row, head, first + head * count, count});
+  }
+}
+
+void Attend::cut(int64_t position, int64_t split_blocks) {
+  cuts_.clear();
+  for (const KvPart& part : attention_.parts) {
+    auto [low, high] = attention_.visible(part, position);
+    while (low < high) {
+      const int64_t end = std::min(high, (low / kBlockTokens + split_blocks) * kBlockTokens);
+      cuts_.push_back({&part, low, end});
+      low = end;
+    }
+  }
+}
+
+void Attend::count_splits() {
+  const int64_t count = static_cast<int64_t>(shares_.size());
+  if (count > left_capacity_) {
+    left_ = std::make_unique<Left[]>(count);
+    left_capacity_ = count;
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    left_[i].splits.store(static_cast<int32_t>(shares_[i].count), std::memory_order_relaxed);
   }
 }
 
@@ -187,21 +204,23 @@ void Attend::run_split(const Context& context, const RunItem& item, Worker& work
   const int64_t position = item.sequence->start + item.row - item.sequence->first_row;
   const Run run = attention_.run(*item.part, *item.sequence, item.low, item.high, position / kBlockTokens);
   partials_.reset(item.partial);
+  float* q = qkv_.row(item.row) + item.head * group * attention_.k_dim;
+  if (heads_.leaves(*item.sequence)) {
+    q = static_cast<float*>(worker.tile.get(group * attention_.k_dim * static_cast<int64_t>(sizeof(float))));
+    heads_.dress_queries(context, *item.sequence, item.head, q);
+    // Nobody but this split reads the block that the position is in.
+    if (item.high == position + 1) heads_.write_head(context, *item.part, *item.sequence, item.head);
+  }
   void* scratch = worker.kernel.get(context.kernels.decode_scratch(attention_.k_dim, attention_.v_dim, group));
-  context.kernels.attend_run(item.part->view, item.head, qkv_.row(item.row) + item.head * group * attention_.k_dim, group,
-                             run, attention_.softcap, partials_.at(item.partial), scratch);
+  context.kernels.attend_run(item.part->view, item.head, q, group, run, attention_.softcap, partials_.at(item.partial),
+                             scratch);
+  const bool last = left_[item.share].splits.fetch_sub(1, std::memory_order_acq_rel) == 1;
+  if (last) merge_share(context, shares_[item.share]);
 }
 
-int64_t Merge::prepare(const Context&) { return ceil_div(static_cast<int64_t>(attend_.shares_.size()), kMergeRows); }
-
-void Merge::run(const Context& context, int64_t chunk, Worker&) {
-  const int64_t end = std::min(static_cast<int64_t>(attend_.shares_.size()), (chunk + 1) * kMergeRows);
-  for (int64_t i = chunk * kMergeRows; i < end; ++i) {
-    const Shares& shares = attend_.shares_[i];
-    const Attention& attention = attend_.attention_;
-    merge(context.kernels, attention, attend_.partials_, shares,
-          attend_.out_.row(shares.row) + shares.head * attention.group() * attention.v_dim);
-  }
+void Attend::merge_share(const Context& context, const Shares& shares) {
+  merge(context.kernels, attention_, partials_, shares,
+        out_.row(shares.row) + shares.head * attention_.group() * attention_.v_dim);
 }
 
 }  // namespace windowtax

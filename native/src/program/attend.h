@@ -1,13 +1,16 @@
 // Attention of a step's queries over the keys and values in the pool.
 //
 // A sequence that brings many tokens is computed in tiles, one that brings few (decode, drafts) query by query; there the
-// keys of a query are cut into splits for the threads, and Merge puts the partial results together by their log-sum-exp
-// (flash-decoding). qkv holds the dressed queries in front; out is [rows, query_heads * v_dim].
+// keys of a query are cut into splits for the threads, and who finishes the last of a head's puts the partial results
+// together by their log-sum-exp (flash-decoding), in the splits' order. qkv holds the dressed queries in front, but of
+// sequences that Heads leaves; out is [rows, query_heads * v_dim].
 
 #pragma once
 
-#include "program/attention.h"
-#include "program/operation.h"
+#include <atomic>
+#include <memory>
+
+#include "program/heads.h"
 
 namespace windowtax {
 
@@ -20,7 +23,7 @@ class Partials {
 
  private:
   int64_t group_ = 0, v_dim_ = 0, stride_ = 0;
-  std::vector<float> data_;
+  Scratch data_;  // aligned: threads write neighbours
 };
 
 // The splits first ... first + count - 1 of one query and KV head.
@@ -33,7 +36,9 @@ void merge(const Kernels& kernels, const Attention& attention, Partials& partial
 
 class Attend : public Operation {
  public:
-  Attend(const Attention& attention, Buffer& qkv, Buffer& out) : attention_(attention), qkv_(qkv), out_(out) {}
+  // heads: what dresses and writes before, but for the sequences that it leaves.
+  Attend(const Attention& attention, Heads& heads, Buffer& qkv, Buffer& out)
+      : attention_(attention), heads_(heads), qkv_(qkv), out_(out) {}
   int64_t prepare(const Context& context) override;
   void run(const Context& context, int64_t chunk, Worker& worker) override;
 
@@ -41,8 +46,6 @@ class Attend : public Operation {
   static constexpr int64_t kTileFrom = 8;
 
  private:
-  friend class Merge;
-
   struct TileItem {
     const SequenceStep* sequence;
     int64_t offset, tokens, head;
@@ -50,34 +53,39 @@ class Attend : public Operation {
   struct RunItem {
     const SequenceStep* sequence;
     const KvPart* part;
-    int64_t row, head, low, high, partial;
+    int64_t row, head, low, high, partial, share;
+  };
+  // A part's positions low ... high - 1.
+  struct Cut {
+    const KvPart* part;
+    int64_t low, high;
+  };
+  // How many splits of a share are not finished.
+  struct alignas(64) Left {
+    std::atomic<int32_t> splits;
   };
 
   void add_tiles(const Context& context, const SequenceStep& sequence);
   void add_runs(const SequenceStep& sequence, int64_t split_blocks);
+  void cut(int64_t position, int64_t split_blocks);
+  void count_splits();
   int64_t split_blocks(const Context& context) const;
   void run_tile(const Context& context, const TileItem& item, Worker& worker);
   TilePart tile_part(const KvPart& part, const TileItem& item, int64_t low, int64_t high) const;
   void run_split(const Context& context, const RunItem& item, Worker& worker);
+  void merge_share(const Context& context, const Shares& shares);
 
   const Attention& attention_;
+  Heads& heads_;
   Buffer& qkv_;
   Buffer& out_;
   std::vector<TileItem> tiles_;
   std::vector<RunItem> runs_;
   std::vector<Shares> shares_;
+  std::vector<Cut> cuts_;
+  std::unique_ptr<Left[]> left_;  // by share
+  int64_t left_capacity_ = 0;
   Partials partials_;
-};
-
-// The phase after Attend.
-class Merge : public Operation {
- public:
-  explicit Merge(Attend& attend) : attend_(attend) {}
-  int64_t prepare(const Context& context) override;
-  void run(const Context& context, int64_t chunk, Worker& worker) override;
-
- private:
-  Attend& attend_;
 };
 
 }  // namespace windowtax

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 
 #if defined(__x86_64__)
@@ -15,8 +16,11 @@ namespace windowtax {
 
 namespace {
 
-constexpr int kSpins = 4000;       // some 50 us: longer than any phase's tail on an idle machine
-constexpr int kIdleSpins = 20000;  // between steps: the sampler needs some 200 us
+using Clock = std::chrono::steady_clock;
+
+constexpr auto kSpin = std::chrono::microseconds(50);       // longer than any phase's tail on an idle machine
+constexpr auto kIdleSpin = std::chrono::microseconds(700);  // the sampler and the scheduler need some 200
+constexpr int kPauses = 16;                                 // between two looks at the clock
 
 void pause() {
 #if defined(__x86_64__)
@@ -26,15 +30,30 @@ void pause() {
 #endif
 }
 
+// Into the L2 cache.
+void fetch(const Bytes& bytes) {
+  for (int64_t line = 0; line < bytes.count; line += 64) __builtin_prefetch(bytes.from + line, 0, 2);
+}
+
+// Looks for as long as that at most, by the clock: how long a pause takes differs tenfold between processors.
+template <typename Condition>
+bool spin_until(const Condition& condition, Clock::duration most) {
+  for (int i = 0; i < kPauses; ++i, pause()) {
+    if (condition()) return true;
+  }
+  const auto end = Clock::now() + most;
+  do {
+    for (int i = 0; i < kPauses; ++i, pause()) {
+      if (condition()) return true;
+    }
+  } while (Clock::now() < end);
+  return false;
+}
+
 template <typename Condition>
 void wait_until(const Condition& condition) {
-  for (int spin = 0; !condition(); ++spin) {
-    if (spin < kSpins) {
-      pause();
-    } else {
-      std::this_thread::yield();
-    }
-  }
+  if (spin_until(condition, kSpin)) return;
+  while (!condition()) std::this_thread::yield();
 }
 
 }  // namespace
@@ -49,6 +68,15 @@ void* Scratch::get(int64_t bytes) {
 }
 
 Scratch::~Scratch() { std::free(data_); }
+
+void Crew::Counters::fit(int64_t count) {
+  if (count > capacity_) {
+    lines_ = std::make_unique<Line[]>((count + 15) / 16);
+    data_ = lines_[0].counters;
+    capacity_ = count;
+  }
+  for (int64_t i = 0; i < count; ++i) lines_[i / 16].counters[i % 16].store(0, std::memory_order_relaxed);
+}
 
 Crew::Crew(int num_threads) : num_threads_(num_threads < 1 ? 1 : num_threads), workers_(num_threads_) {
   for (int index = 0; index < num_threads_; ++index) workers_[index].index = index;
@@ -84,27 +112,34 @@ void Crew::run(Work& work) {
 
 void Crew::prepare(Board& board, Work& work) {
   wait_until([&board] { return board.inside.load() == 0; });
-  const int64_t count = work.num_phases();
-  if (count > board.capacity) {
-    board.phases = std::make_unique<Phase[]>(count);
-    board.capacity = count;
-  }
-  for (int64_t phase = 0; phase < count; ++phase) {
-    Phase& now = board.phases[phase];
-    for (std::atomic<int32_t>& claimed : now.claimed) claimed.store(0, std::memory_order_relaxed);
-    now.done.store(0, std::memory_order_relaxed);
-    now.chunks = static_cast<int32_t>(work.num_chunks(phase));
-    now.shares = work.in_shares(phase) ? std::min(num_threads_, kMostShares) : 1;
-  }
-  board.num_phases = count;
+  board.phases.clear();
+  board.first_reads.clear();
   board.work = &work;
+  for (int64_t phase = 0; phase < work.num_phases(); ++phase) {
+    const int64_t chunks = work.num_chunks(phase);
+    if (chunks == 0) continue;
+    board.phases.push_back({phase, static_cast<int32_t>(chunks), work.in_shares(phase) ? num_threads_ : 1});
+    add_first_reads(board, board.phases.back());
+  }
+  const int64_t count = static_cast<int64_t>(board.phases.size());
+  board.done.fit(count);
+  board.claimed.resize(num_threads_);
+  for (Counters& claimed : board.claimed) claimed.fit(count);
   board.open.store(true);
+}
+
+// Now, because a thread may still be about to read them when the run is over.
+void Crew::add_first_reads(Board& board, const Phase& phase) {
+  for (int index = 0; index < num_threads_; ++index) {
+    const bool owns = phase.shares == num_threads_ && phase.begin(index) < phase.begin(index + 1);
+    board.first_reads.push_back(owns ? board.work->first_read(phase.number, phase.begin(index)) : Bytes{});
+  }
 }
 
 void Crew::loop(int index) {
   uint64_t seen = 0;
   while (true) {
-    for (int spin = 0; spin < kIdleSpins && runs_.load() == seen; ++spin) pause();
+    spin_until([&] { return runs_.load(std::memory_order_relaxed) != seen; }, kIdleSpin);
     runs_.wait(seen);
     seen = runs_.load();
     if (stop_.load()) return;
@@ -116,25 +151,35 @@ void Crew::loop(int index) {
   }
 }
 
-void Crew::work_on(Board& board, int64_t phase, int share, Worker& worker) {
-  Phase& now = board.phases[phase];
-  const int64_t begin = int64_t{now.chunks} * share / now.shares, end = int64_t{now.chunks} * (share + 1) / now.shares;
-  int64_t mine = 0;
-  while ((mine = begin + now.claimed[share].fetch_add(1, std::memory_order_relaxed)) < end) {
-    board.work->run(phase, mine, worker);
-    now.done.fetch_add(1, std::memory_order_release);
+// Returns how many chunks it did.
+int32_t Crew::work_on(Board& board, int64_t phase, int share, Worker& worker) {
+  const Phase& now = board.phases[phase];
+  std::atomic<int32_t>& claimed = board.claimed[share][phase];
+  const int64_t begin = now.begin(share), count = now.begin(share + 1) - begin;
+  int32_t done = 0;
+  // Looking first leaves the counter in its owner's cache where there is nothing to help with.
+  while (claimed.load(std::memory_order_relaxed) < count) {
+    const int64_t mine = claimed.fetch_add(1, std::memory_order_relaxed);
+    if (mine >= count) break;
+    board.work->run(now.number, begin + mine, worker);
+    ++done;
   }
+  return done;
 }
 
 void Crew::work_through(Board& board, int index) {
   Worker& worker = workers_[index];
   worker.ready_owner = nullptr;
-  for (int64_t phase = 0; phase < board.num_phases; ++phase) {
-    Phase& now = board.phases[phase];
-    const int32_t chunks = now.chunks;
-    if (chunks == 0) continue;
-    for (int i = 0; i < now.shares; ++i) work_on(board, phase, (index + i) % now.shares, worker);
-    wait_until([&now, chunks] { return now.done.load(std::memory_order_acquire) >= chunks; });
+  const int64_t count = static_cast<int64_t>(board.phases.size());
+  for (int64_t phase = 0; phase < count; ++phase) {
+    const Phase& now = board.phases[phase];
+    std::atomic<int32_t>& all_done = board.done[phase];
+    for (int i = 0; i < now.shares; ++i) {
+      const int32_t done = work_on(board, phase, (index + i) % now.shares, worker);
+      if (done > 0) all_done.fetch_add(done, std::memory_order_release);
+    }
+    if (phase + 1 < count) fetch(board.first_reads[(phase + 1) * num_threads_ + index]);
+    wait_until([&] { return all_done.load(std::memory_order_acquire) >= now.chunks; });
   }
 }
 

@@ -1,8 +1,8 @@
 // The crew: threads that work through the phases of a step together.
 //
-// A phase is cut into chunks, and whoever is free claims the next one; a phase is over when its chunks are done. Of a
-// phase whose chunks go through rows of memory each thread has a share of its own, the same in every such phase, so that
-// rows stay in its cache; with that done it helps the others. A thread that the operating system does not run holds
+// A phase is cut into chunks, which threads claim; a phase is over when its chunks are done. Chunks are claimed from one
+// heap, or, where a phase goes through memory in order, each thread has a share of its own, the same in every such
+// phase, and with that done it helps the others. A thread that the operating system does not run holds
 // nothing up unless it has claimed a chunk, so a busy neighbour on the same cores slows a step down and does not stop it.
 // Waiting is a short spin, then yields, and between steps a sleep.
 
@@ -37,6 +37,12 @@ struct Worker {
   const void* ready_owner = nullptr;  // the operation whose activations `ready` holds in this step
 };
 
+// Memory that will be read.
+struct Bytes {
+  const uint8_t* from = nullptr;
+  int64_t count = 0;
+};
+
 class Work {
  public:
   virtual ~Work() = default;
@@ -44,6 +50,8 @@ class Work {
   virtual int64_t num_chunks(int64_t phase) const = 0;
   virtual bool in_shares(int64_t phase) const = 0;
   virtual void run(int64_t phase, int64_t chunk, Worker& worker) = 0;
+  // What a chunk reads first and no phase writes: a thread with nothing left to do in the phase before fetches it.
+  virtual Bytes first_read(int64_t phase, int64_t chunk) const = 0;
 };
 
 class Crew {
@@ -58,20 +66,36 @@ class Crew {
   void run(Work& work);
 
  private:
-  static constexpr int kMostShares = 8;
-  struct alignas(64) Phase {
-    std::atomic<int32_t> claimed[kMostShares];  // of each share
-    std::atomic<int32_t> done{0};
-    int32_t chunks = 0;
-    int32_t shares = 1;
+  // How far threads are. Counters of a kind lie side by side, phase after phase: no two threads count in the same cache
+  // line but where one helps another, or both wait for the same phase.
+  class Counters {
+   public:
+    // `count` zeros.
+    void fit(int64_t count);
+    std::atomic<int32_t>& operator[](int64_t index) { return data_[index]; }
+
+   private:
+    struct alignas(64) Line {
+      std::atomic<int32_t> counters[16];
+    };
+    std::unique_ptr<Line[]> lines_;
+    std::atomic<int32_t>* data_ = nullptr;
+    int64_t capacity_ = 0;
+  };
+
+  struct Phase {
+    int64_t number;  // which of the work's phases it is
+    int32_t chunks, shares;
+    int64_t begin(int share) const { return int64_t{chunks} * share / shares; }
   };
 
   // The phases of one run. There are two boards, used in turn: a helper that the operating system stopped in the middle
   // of a run may still look at its board while the next run goes on with the other one.
   struct Board {
-    std::unique_ptr<Phase[]> phases;
-    int64_t capacity = 0;
-    int64_t num_phases = 0;
+    std::vector<Phase> phases;      // those that have chunks
+    std::vector<Bytes> first_reads;  // by phase, then by thread
+    std::vector<Counters> claimed;   // by share, then by phase
+    Counters done;                   // by phase
     Work* work = nullptr;
     std::atomic<bool> open{false};
     std::atomic<int> inside{0};  // threads that look at it now
@@ -81,7 +105,8 @@ class Crew {
   void loop(int index);
   void prepare(Board& board, Work& work);
   void work_through(Board& board, int index);
-  void work_on(Board& board, int64_t phase, int share, Worker& worker);
+  int32_t work_on(Board& board, int64_t phase, int share, Worker& worker);
+  void add_first_reads(Board& board, const Phase& phase);
 
   const int num_threads_;
   std::vector<std::thread> threads_;

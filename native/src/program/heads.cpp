@@ -8,6 +8,7 @@ namespace windowtax {
 int64_t Heads::prepare(const Context& context) {
   pieces_.clear();
   for (const SequenceStep& sequence : context.step.sequences) {
+    if (leaves(sequence)) continue;
     const int64_t first = static_cast<int64_t>(pieces_.size());
     for (int64_t done = 0; done < sequence.rows;) {
       const int64_t position = sequence.start + done, offset = position % kBlockTokens;
@@ -18,7 +19,7 @@ int64_t Heads::prepare(const Context& context) {
     if (by_channel()) chain_tail(first);
   }
   if (by_channel()) {
-    attention_.own_keys->fit(context.step, tail_bytes());
+    attention_.own_keys->fit(context.step, tail_bytes(attention_.kv_heads));
   }
   return static_cast<int64_t>(pieces_.size());
 }
@@ -29,34 +30,56 @@ void Heads::chain_tail(int64_t first) {
   if (last > first && pieces_[first].offset != 0) pieces_[first].then = last;
 }
 
-void Heads::take_tail(const KvPart& part, const Piece& piece) const {
+void Heads::take_tail(const KvPart& part, const Piece& piece, const Some& heads) const {
   if (piece.offset == 0) return;
-  std::memcpy(attention_.own_keys->block(*piece.sequence, piece.block), part.tail_of(*piece.sequence), tail_bytes());
+  const int64_t at = tail_bytes(heads.first);
+  std::memcpy(attention_.own_keys->block(*piece.sequence, piece.block) + at, part.tail_of(*piece.sequence) + at,
+              tail_bytes(heads.count));
 }
 
-void Heads::leave_tail(const KvPart& part, const Piece& piece) const {
+void Heads::leave_tail(const KvPart& part, const Piece& piece, const Some& heads) const {
   // Also where the block is full: its last tokens may be drafts, and the sequence go back into it.
   if (piece.offset + piece.tokens + piece.block * kBlockTokens < piece.sequence->start + piece.sequence->rows) return;
-  std::memcpy(part.tail_of(*piece.sequence), attention_.own_keys->block(*piece.sequence, piece.block), tail_bytes());
+  const int64_t at = tail_bytes(heads.first);
+  std::memcpy(part.tail_of(*piece.sequence) + at, attention_.own_keys->block(*piece.sequence, piece.block) + at,
+              tail_bytes(heads.count));
 }
 
 void Heads::run(const Context& context, int64_t chunk, Worker& worker) {
   const bool waits = std::any_of(pieces_.begin(), pieces_.end(), [chunk](const Piece& p) { return p.then == chunk; });
   for (int64_t index = waits ? -1 : chunk; index >= 0; index = pieces_[index].then) {
     const Piece& piece = pieces_[index];
-    for (int64_t i = 0; i < piece.tokens; ++i) dress(context, piece.row + i);
+    for (int64_t i = 0; i < piece.tokens; ++i) {
+      dress(context, piece.row + i, attention_.query_heads, qkv_.row(piece.row + i));
+      dress_keys(context, piece.row + i, {0, attention_.kv_heads});
+    }
     write(context, piece, worker);
   }
 }
 
-void Heads::dress(const Context& context, int64_t row) {
-  float* q = qkv_.row(row);
-  turn(context, q, attention_.query_heads, dressing_.q_norm, row);
-  turn(context, q + attention_.query_heads * attention_.k_dim, attention_.kv_heads, dressing_.k_norm, row);
-  attention_.turn_keys(context.kernels, attention_.query_heads + attention_.kv_heads, q);
-  attention_.turn_values(context.kernels, attention_.kv_heads,
-                         q + (attention_.query_heads + attention_.kv_heads) * attention_.k_dim);
-  context.kernels.scale(attention_.scale, attention_.query_heads * attention_.k_dim, q);
+void Heads::dress(const Context& context, int64_t row, int64_t heads, float* q) {
+  turn(context, q, heads, dressing_.q_norm, row);
+  attention_.turn_keys(context.kernels, heads, q);
+  context.kernels.scale(attention_.scale, heads * attention_.k_dim, q);
+}
+
+void Heads::dress_keys(const Context& context, int64_t row, const Some& heads) {
+  turn(context, key(row, heads.first), heads.count, dressing_.k_norm, row);
+  attention_.turn_keys(context.kernels, heads.count, key(row, heads.first));
+  attention_.turn_values(context.kernels, heads.count, value(row, heads.first));
+}
+
+void Heads::dress_queries(const Context& context, const SequenceStep& sequence, int64_t head, float* q) {
+  const int64_t count = attention_.group() * attention_.k_dim;
+  std::copy_n(qkv_.row(sequence.first_row) + head * count, count, q);
+  dress(context, sequence.first_row, attention_.group(), q);
+}
+
+void Heads::write_head(const Context& context, const KvPart& part, const SequenceStep& sequence, int64_t head) {
+  dress_keys(context, sequence.first_row, {head, 1});
+  const int64_t offset = sequence.start % kBlockTokens;
+  int64_t id;
+  write_part(context, part, {&sequence, sequence.start / kBlockTokens, offset, 1, sequence.first_row}, {head, 1}, id);
 }
 
 void Heads::turn(const Context& context, float* heads, int64_t count, const std::vector<float>& norm, int64_t row) {
@@ -73,24 +96,30 @@ void Heads::turn(const Context& context, float* heads, int64_t count, const std:
 }
 
 void Heads::write(const Context& context, const Piece& piece, Worker& worker) {
-  const int64_t stride = qkv_.columns();
   for (const KvPart& part : attention_.parts) {
-    // A block that the part's group does not hold (already behind the window when the chunk was planned) is not written.
-    const int64_t first = piece.block * kBlockTokens;
-    const int64_t begin = std::max(piece.offset, part.skip_first - first);
-    const int64_t end = std::min(piece.offset + piece.tokens, part.keep_first - first);
-    const Table& table = piece.sequence->tables[part.group];
-    const int64_t place = piece.block - table.first;
-    if (end <= begin || place < 0 || place >= static_cast<int64_t>(table.ids.size())) continue;
-    const float* k = qkv_.row(piece.row + begin - piece.offset) + attention_.query_heads * attention_.k_dim;
-    const float* v = k + attention_.kv_heads * attention_.k_dim;
-    const ChannelBlocks channels = attention_.channels(part, *piece.sequence, piece.block, piece.block);
-    if (part.by_channel()) take_tail(part, piece);
-    context.kernels.append(part.view, table.ids[place], channels.scale_ids ? *channels.scale_ids : 0, channels.tail,
-                           begin, end - begin, k, v, stride);
-    if (part.by_channel()) leave_tail(part, piece);
-    if (attention_.top_blocks > 0 && end == kBlockTokens) summarise(context, part, piece, table.ids[place], worker);
+    int64_t id;
+    const bool full = write_part(context, part, piece, {0, attention_.kv_heads}, id);
+    if (full && attention_.top_blocks > 0) summarise(context, part, piece, id, worker);
   }
+}
+
+bool Heads::write_part(const Context& context, const KvPart& part, const Piece& piece, const Some& heads, int64_t& id) {
+  // A block that the part's group does not hold (already behind the window when the chunk was planned) is not written.
+  const int64_t first = piece.block * kBlockTokens;
+  const int64_t begin = std::max(piece.offset, part.skip_first - first);
+  const int64_t end = std::min(piece.offset + piece.tokens, part.keep_first - first);
+  const Table& table = piece.sequence->tables[part.group];
+  const int64_t place = piece.block - table.first, row = piece.row + begin - piece.offset;
+  id = -1;
+  if (end <= begin || place < 0 || place >= static_cast<int64_t>(table.ids.size())) return false;
+  id = table.ids[place];
+  const ChannelBlocks channels = attention_.channels(part, *piece.sequence, piece.block, piece.block);
+  if (part.by_channel()) take_tail(part, piece, heads);
+  context.kernels.append(part.view.heads(heads.first, heads.count), id, channels.scale_ids ? *channels.scale_ids : 0,
+                         channels.tail ? channels.tail + tail_bytes(heads.first) : nullptr, begin, end - begin,
+                         key(row, heads.first), value(row, heads.first), qkv_.columns());
+  if (part.by_channel()) leave_tail(part, piece, heads);
+  return end == kBlockTokens;
 }
 
 void Heads::summarise(const Context& context, const KvPart& part, const Piece& piece, int64_t block_id, Worker& worker) {

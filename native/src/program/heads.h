@@ -18,6 +18,9 @@ struct Dressing {
 };
 
 // qkv [rows, (query_heads + kv_heads) * k_dim + kv_heads * v_dim], in place; one chunk per block that is written.
+//
+// A sequence with one row may be left to the attention, which does it head by head while it computes: decoding, a phase
+// that waits for all threads would take longer than its work.
 class Heads : public Operation {
  public:
   Heads(const Attention& attention, Dressing dressing, Buffer& qkv)
@@ -25,6 +28,16 @@ class Heads : public Operation {
   int64_t prepare(const Context& context) override;
   void run(const Context& context, int64_t chunk, Worker& worker) override;
   bool in_shares(const Context&) const override { return pieces_.size() > 16; }
+
+  bool is_of(const Attention& attention) const { return &attention_ == &attention; }
+  void let_leave() { may_leave_ = true; }
+  bool leaves(const SequenceStep& sequence) const {
+    return may_leave_ && sequence.rows == 1 && dressing_.norm != 2;
+  }
+  // Of the row of a sequence that is left: the dressed queries of a KV head, [G, k_dim].
+  void dress_queries(const Context& context, const SequenceStep& sequence, int64_t head, float* q);
+  // The same of its key and value, in place, which then go into the part. Called once for each head.
+  void write_head(const Context& context, const KvPart& part, const SequenceStep& sequence, int64_t head);
 
  private:
   struct Piece {
@@ -34,20 +47,30 @@ class Heads : public Operation {
     int64_t row;
     int64_t then = -1;  // a piece that the same thread writes afterwards
   };
+  // KV heads first ... first + count - 1.
+  struct Some {
+    int64_t first, count;
+  };
 
   void chain_tail(int64_t first);
-  void take_tail(const KvPart& part, const Piece& piece) const;
-  void leave_tail(const KvPart& part, const Piece& piece) const;
+  void take_tail(const KvPart& part, const Piece& piece, const Some& heads) const;
+  void leave_tail(const KvPart& part, const Piece& piece, const Some& heads) const;
   bool by_channel() const { return attention_.parts.front().by_channel(); }
-  int64_t tail_bytes() const { return attention_.kv_heads * element_bytes(Element::bf16, attention_.k_dim); }
-  void dress(const Context& context, int64_t row);
+  int64_t tail_bytes(int64_t heads) const { return heads * element_bytes(Element::bf16, attention_.k_dim); }
+  float* key(int64_t row, int64_t head) { return qkv_.row(row) + (attention_.query_heads + head) * attention_.k_dim; }
+  float* value(int64_t row, int64_t head) { return key(row, attention_.kv_heads) + head * attention_.v_dim; }
+  void dress(const Context& context, int64_t row, int64_t heads, float* q);
+  void dress_keys(const Context& context, int64_t row, const Some& heads);
   void turn(const Context& context, float* heads, int64_t count, const std::vector<float>& norm, int64_t row);
   void write(const Context& context, const Piece& piece, Worker& worker);
+  // Returns whether the block is full now; `id` is its place in the pool, -1 where nothing was written.
+  bool write_part(const Context& context, const KvPart& part, const Piece& piece, const Some& heads, int64_t& id);
   void summarise(const Context& context, const KvPart& part, const Piece& piece, int64_t block_id, Worker& worker);
 
   const Attention& attention_;
   Dressing dressing_;
   Buffer& qkv_;
+  bool may_leave_ = false;
   std::vector<Piece> pieces_;
 };
 

@@ -87,7 +87,15 @@ int64_t Linear::prepare(const Context& context) {
   return ready_.num_blocks() * panel_chunks_;
 }
 
-bool Linear::in_shares(const Context&) const { return ready_.num_blocks() > 1; }
+bool Linear::in_shares(const Context& context) const {
+  return ready_.num_blocks() > 1 || ready_.x().rows(context.step) <= Ready::kFewRows;
+}
+
+Bytes Linear::first_read(const Context& context, int64_t chunk) const {
+  if (ready_.x().rows(context.step) > Ready::kFewRows) return {};
+  const int64_t panel_bytes = matrix_.units() * unit_bytes(matrix_.format), first = chunk * panels_;
+  return {matrix_.data + first * panel_bytes, std::min(kWeightsAhead, (matrix_.panels() - first) * panel_bytes)};
+}
 
 void Linear::run(const Context& context, int64_t chunk, Worker& worker) {
   // Chunks that follow each other share their rows, so that these stay in the second-level cache.

@@ -72,6 +72,7 @@ class Linear : public Operation {
   int64_t prepare(const Context& context) override;
   void run(const Context& context, int64_t chunk, Worker& worker) override;
   bool in_shares(const Context& context) const override;
+  Bytes first_read(const Context& context, int64_t chunk) const override;
 
   // Whether all of `x` comes from here, gated, so that it may be left ready for the next product; and for which.
   bool can_feed(const Buffer& x) const;

@@ -48,6 +48,8 @@ class Operation {
   virtual void run(const Context& context, int64_t chunk, Worker& worker) = 0;
   // Whether chunks, in their order, go through the step's rows: then a thread takes the same part of them every time.
   virtual bool in_shares(const Context&) const { return false; }
+  // What a chunk reads first, where no operation writes it.
+  virtual Bytes first_read(const Context&, int64_t) const { return {}; }
 };
 
 }  // namespace windowtax

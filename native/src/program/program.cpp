@@ -69,14 +69,15 @@ void Program::heads(int attention, int norm, std::vector<float> q_norm, std::vec
                     int rotation, int qkv) {
   Dressing dressing{norm, std::move(q_norm), std::move(k_norm), eps,
                     rotation < 0 ? nullptr : rotations_.at(rotation)};
-  add<Heads>(attentions_.at(attention), std::move(dressing), at(qkv));
+  last_heads_ = &add<Heads>(attentions_.at(attention), std::move(dressing), at(qkv));
 }
 
 void Program::attend(int attention, int qkv, int out) {
   const Attention& found = attentions_.at(attention);
   if (found.top_blocks == 0) {
-    Attend& attend = add<Attend>(found, at(qkv), at(out));
-    add<Merge>(attend);
+    if (!last_heads_ || !last_heads_->is_of(found)) throw std::invalid_argument("attend before heads");
+    last_heads_->let_leave();
+    add<Attend>(found, *last_heads_, at(qkv), at(out));
     return;
   }
   TopBlocks& top = top_blocks_.emplace_back(found, at(qkv), at(out));

@@ -54,6 +54,9 @@ class Program : private Work {
   int64_t num_chunks(int64_t phase) const override { return chunks_[phase]; }
   bool in_shares(int64_t phase) const override { return operations_[phase]->in_shares(*context_); }
   void run(int64_t phase, int64_t chunk, Worker& worker) override;
+  Bytes first_read(int64_t phase, int64_t chunk) const override {
+    return operations_[phase]->first_read(*context_, chunk);
+  }
 
   template <typename T, typename... Arguments>
   T& add(Arguments&&... arguments) {
@@ -77,6 +80,7 @@ class Program : private Work {
   Scratch ready_rows_[4];   // by format
   Scratch fed_rows_[4];     // those that a product leaves ready
   Linear* last_ = nullptr;  // the operation before, where it is a product
+  Heads* last_heads_ = nullptr;
   std::vector<int64_t> chunks_;
   const Context* context_ = nullptr;
 };

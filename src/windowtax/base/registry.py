@@ -1,6 +1,7 @@
 """A registry is a folder: each module in it registers what it defines, and adding a file is the whole registration."""
 
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
@@ -39,12 +40,22 @@ class Registry(Generic[T]):
 
     def get(self, name: str) -> T:
         """The item of that name. Raises UnknownName, which lists the names there are."""
-        self._load()
-        if name not in self._items:
+        found = self.find(name)
+        if found is None:
             near = get_close_matches(name, self._items, n=3)
             hint = f"Did you mean {', '.join(near)}?" if near else f"There are: {', '.join(sorted(self._items))}."
             raise UnknownName(f"There is no {self._what} called {name!r}.", hint)
-        return self._items[name]
+        return found
+
+    def find(self, name: str) -> T | None:
+        """The item of that name or None. A module of that name is looked into before the whole folder is imported."""
+        if name not in self._items and not self._loaded and name.isidentifier():
+            module = f"{self._package}.{name}"
+            if importlib.util.find_spec(module) is not None:
+                importlib.import_module(module)
+        if name not in self._items:
+            self._load()
+        return self._items.get(name)
 
     def names(self) -> list[str]:
         """All names, sorted."""

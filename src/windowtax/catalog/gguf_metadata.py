@@ -61,12 +61,16 @@ GGML_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class GgufArray:
-    """An array of the metadata that was stepped over. element: its GGUF value type. offset: of its first entry."""
+    """An array of the metadata that was stepped over.
+
+    element: its GGUF value type. offset: of its first entry in the file. num_bytes: of all entries.
+    """
 
     path: Path
     element: int
     count: int
     offset: int
+    num_bytes: int
 
     def read(self) -> list[Any]:
         """The entries, read from the file now."""
@@ -204,14 +208,14 @@ class _Cursor:
 
     def _array(self) -> GgufArray:
         element, count = self.value(4), self.value(10)
-        array = GgufArray(self._path, element, count, self.offset)
+        start = self.offset
         if element == _STRING:
             self._skip_strings(count)
         elif element in _SCALARS:
             self._step(count * struct.calcsize("<" + _SCALARS[element]))
         else:
             raise BadInput(f"{self._path}: the GGUF metadata holds an array of unknown type {element}.")
-        return array
+        return GgufArray(self._path, element, count, start, self.offset - start)
 
     def _skip_strings(self, count: int) -> None:
         # A tokenizer has some 10^5 of them, so this loop is kept bare; it is most of the time a header takes.

@@ -140,6 +140,9 @@ def config_family(data: Mapping[str, Any], source: str) -> Family:
 def gguf_family(header: GgufHeader) -> Family:
     """The family of a GGUF file's architecture. Raises UnsupportedModel."""
     architecture = header.architecture
+    namesake = FAMILIES.find(architecture)
+    if namesake is not None and architecture in namesake.gguf_architectures:
+        return namesake
     for _, family in FAMILIES.items():
         if architecture in family.gguf_architectures:
             return family

@@ -90,7 +90,7 @@ class GgufFile(Checkpoint):
     """A GGUF file."""
 
     def __init__(self, header: GgufHeader) -> None:
-        self._header = header
+        self.header = header
 
     def shape(self, key: str) -> tuple[int, ...]:
         return self._info(key).shape
@@ -116,19 +116,19 @@ class GgufFile(Checkpoint):
             raise _unknown_type(info) from error
 
     def _info(self, key: str) -> GgufTensor:
-        info = self._header.tensors.get(key)
+        info = self.header.tensors.get(key)
         if info is None:
-            raise BadInput(f"{self._header.path} has no tensor called {key!r}.", "It may be of another family.")
+            raise BadInput(f"{self.header.path} has no tensor called {key!r}.", "It may be of another family.")
         return info
 
     def _stored(self, info: GgufTensor, start: int, end: int) -> NDArray[np.uint8]:
         num_rows = 1 if len(info.shape) == 1 else info.shape[0]
         row_bytes = info.num_bytes // num_rows
         # Read, not mapped: mapped pages would count as this process's memory for as long as it lives.
-        with open(self._header.path, "rb") as file:
+        with open(self.header.path, "rb") as file:
             data = os.pread(file.fileno(), (end - start) * row_bytes, info.offset + start * row_bytes)
         if len(data) != (end - start) * row_bytes:
-            raise BadInput(f"{self._header.path} ends in the middle of {info.name!r}.", "Fetch the file again.")
+            raise BadInput(f"{self.header.path} ends in the middle of {info.name!r}.", "Fetch the file again.")
         return np.frombuffer(data, dtype=np.uint8).reshape(end - start, row_bytes)
 
 

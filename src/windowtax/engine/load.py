@@ -15,7 +15,7 @@ from windowtax.catalog.read import config_family, gguf_family, read_config, read
 from windowtax.catalog.weight_names import WeightSource
 from windowtax.engine.backend import TORCH, Backend, choose_backend, weight_format
 from windowtax.engine.checkpoint import Checkpoint, GgufFile, ModelWeights, SafetensorsFolder
-from windowtax.engine.tokenizer import Tokenizer, load_tokenizer
+from windowtax.engine.tokenizer import Tokenizer, gguf_tokenizer, load_tokenizer
 from windowtax.nn.recorded.decoder import RecordedDecoder, plan_matrices
 from windowtax.spec.dtypes import ELEMENT_TYPES, cache_dtype
 from windowtax.spec.model import ModelSpec
@@ -141,7 +141,9 @@ def open_files(
     if attention is not None:
         spec = with_attention(spec, attention)
     identity = identity_of(path, rope, attention)
-    return ModelFiles(spec, _tokenizer(path), sources, checkpoint, dtype, device, identity, str(path.resolve()))
+    return ModelFiles(
+        spec, _tokenizer(path, checkpoint), sources, checkpoint, dtype, device, identity, str(path.resolve())
+    )
 
 
 def load_model(
@@ -187,7 +189,9 @@ def _nested(path: Path) -> bool:
     return "text_config" in read_json(path / "config.json")
 
 
-def _tokenizer(path: Path) -> Tokenizer | None:
-    if path.is_dir() and not (path / "tokenizer.json").is_file():
+def _tokenizer(path: Path, checkpoint: Checkpoint) -> Tokenizer | None:
+    if isinstance(checkpoint, GgufFile):
+        return gguf_tokenizer(checkpoint.header)
+    if not (path / "tokenizer.json").is_file():
         return None
     return load_tokenizer(path)

@@ -6,6 +6,7 @@ The work is done in numpy: for a row or two, its calls cost less than torch's, a
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import isnan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,11 +135,10 @@ class Sampler:
         Without temperature: the largest logit, of equals the lowest id. Raises WindowtaxError for logits that are NaN,
         and where an answer cannot go on in its grammar.
         """
-        likeliest = logits.argmax(axis=-1)
+        chosen: list[int] = logits.argmax(axis=-1).tolist()
         # For numpy, NaN is larger than every number.
-        if np.isnan(logits[np.arange(len(logits)), likeliest]).any():
+        if any(isnan(row[likeliest]) for row, likeliest in zip(logits, chosen, strict=True)):
             raise WindowtaxError("The model computed logits that are not numbers (NaN).", "Check the weights.")
-        chosen: list[int] = likeliest.tolist()
         for index, request in enumerate(requests):
             if not request.params.is_plain:
                 chosen[index] = _choose(logits[index], request)

@@ -10,7 +10,8 @@ from typing import Any
 from tokenizers import Tokenizer as Backend
 
 from windowtax.base.errors import BadInput, UnsupportedModel
-from windowtax.engine.tokenizer_gguf import load_gguf_tokenizer
+from windowtax.catalog.gguf_metadata import GgufHeader, read_gguf_header
+from windowtax.engine.tokenizer_gguf import make_gguf_tokenizer
 
 _FALLBACK_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
@@ -135,10 +136,15 @@ def load_tokenizer(path: Path) -> Tokenizer:
         return _from_folder(path)
     if not path.is_file():
         raise BadInput(f"{path} does not exist.", "Give a .gguf file or a folder that holds tokenizer.json.")
-    found = load_gguf_tokenizer(path)
+    return gguf_tokenizer(read_gguf_header(path))
+
+
+def gguf_tokenizer(header: GgufHeader) -> Tokenizer:
+    """The tokenizer of a GGUF file whose header was read. Raises BadInput and UnsupportedModel."""
+    found = make_gguf_tokenizer(header)
     return Tokenizer(
         found.backend,
-        source=str(path),
+        source=str(header.path),
         vocab_size=found.size,
         bos_token_id=found.bos_token_id,
         eos_token_id=found.eos_token_id,

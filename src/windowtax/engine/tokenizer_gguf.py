@@ -1,6 +1,6 @@
 """A tokenizer from the metadata of a GGUF file: byte-level BPE ("gpt2") and SentencePiece BPE ("llama")."""
 
-import mmap
+import itertools
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,13 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import AddedToken, decoders, normalizers
 from tokenizers import Tokenizer as Backend
 from tokenizers.models import BPE
 from tokenizers.processors import TemplateProcessing
 
 from windowtax.base.errors import BadInput, UnsupportedModel
-from windowtax.catalog.gguf_metadata import GgufArray, GgufHeader, read_gguf_header
+from windowtax.catalog.gguf_metadata import GgufArray, GgufHeader
 from windowtax.engine.tokenizer_pre import byte_level_spec
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED = 1, 2, 3, 4, 5
@@ -54,7 +56,7 @@ class _Vocabulary:
     path: Path
     keys: Mapping[str, Any]
     tokens: list[str]
-    types: Sequence[int]
+    types: NDArray[np.int32]
 
     def token_id(self, name: str) -> int | None:
         """The id under `tokenizer.ggml.<name>_token_id`, or None. Raises BadInput beyond the vocabulary."""
@@ -66,16 +68,20 @@ class _Vocabulary:
     @cached_property
     def ids(self) -> dict[str, int]:
         """Token -> id, without the fillers that pad a vocabulary to the rows of the embedding."""
-        fillers = {i for i, kind in enumerate(self.types) if kind == _UNUSED and self.tokens[i] == f"[PAD{i}]"}
-        found = {token: i for i, token in enumerate(self.tokens) if i not in fillers}
+        fillers = {i for i in self.of_kinds(_UNUSED) if self.tokens[i] == f"[PAD{i}]"}
+        numbered = zip(self.tokens, itertools.count(), strict=False)
+        found = {token: i for token, i in numbered if i not in fillers} if fillers else dict(numbered)
         if len(found) + len(fillers) != len(self.tokens):
             raise BadInput(f"{self.path}: the vocabulary holds a token twice.", "Convert the model again.")
         return found
 
+    def of_kinds(self, *kinds: int) -> list[int]:
+        """The ids of all tokens of these kinds, ascending."""
+        return np.flatnonzero(np.isin(self.types, kinds)).tolist()
 
-def load_gguf_tokenizer(path: Path) -> GgufTokenizer:
+
+def make_gguf_tokenizer(header: GgufHeader) -> GgufTokenizer:
     """The tokenizer of a GGUF file. Raises BadInput on broken metadata, UnsupportedModel on an unknown sort of it."""
-    header = read_gguf_header(path)
     vocabulary = _vocabulary(header)
     model = header.metadata.get("tokenizer.ggml.model")
     if model == "gpt2":
@@ -85,7 +91,7 @@ def load_gguf_tokenizer(path: Path) -> GgufTokenizer:
         backend, add_bos = _sentencepiece(header, vocabulary), True
     else:
         raise UnsupportedModel(
-            f"{path}: the tokenizer is of the sort {model!r}; 'gpt2' and 'llama' are read.",
+            f"{header.path}: the tokenizer is of the sort {model!r}; 'gpt2' and 'llama' are read.",
             "Use the model's own folder with tokenizer.json.",
         )
     _add_tokens(backend, vocabulary, strip_right=header.architecture == "phi3")
@@ -103,7 +109,7 @@ def load_gguf_tokenizer(path: Path) -> GgufTokenizer:
 
 def _vocabulary(header: GgufHeader) -> _Vocabulary:
     tokens = _strings(header, "tokenizer.ggml.tokens")
-    types = [int(kind) for kind in _numbers(header, "tokenizer.ggml.token_type")] or [_NORMAL] * len(tokens)
+    types = np.array(_numbers(header, "tokenizer.ggml.token_type") or [_NORMAL] * len(tokens), dtype=np.int32)
     if len(types) != len(tokens):
         raise BadInput(f"{header.path}: {len(tokens):,} tokens, but {len(types):,} token types.")
     return _Vocabulary(header.path, header.metadata, tokens, types)
@@ -111,7 +117,7 @@ def _vocabulary(header: GgufHeader) -> _Vocabulary:
 
 def _byte_level(header: GgufHeader, vocabulary: _Vocabulary) -> tuple[Backend, bool]:
     spec = byte_level_spec(header.metadata.get("tokenizer.ggml.pre"), str(header.path))
-    merges = [_pair(merge, header.path) for merge in _strings(header, "tokenizer.ggml.merges")]
+    merges = [_pair(merge.split(" ", 1), header.path) for merge in _strings(header, "tokenizer.ggml.merges")]
     backend = _backend(vocabulary, merges, ignore_merges=spec.ignore_merges)
     if spec.normalizer is not None:
         backend.normalizer = spec.normalizer()
@@ -176,9 +182,13 @@ def _add_tokens(backend: Backend, vocabulary: _Vocabulary, strip_right: bool) ->
     """Makes control and user-defined tokens match as a whole. strip_right: Phi-3's swallow the spaces after them."""
     plain = {"<unk>", "<s>", "<|endoftext|>"}
     added = [
-        AddedToken(token, special=kind != _USER_DEFINED, normalized=False, rstrip=strip_right and token not in plain)
-        for token, kind in zip(vocabulary.tokens, vocabulary.types, strict=True)
-        if kind in (_UNKNOWN, _CONTROL, _USER_DEFINED)
+        AddedToken(
+            (token := vocabulary.tokens[i]),
+            special=bool(vocabulary.types[i] != _USER_DEFINED),
+            normalized=False,
+            rstrip=strip_right and token not in plain,
+        )
+        for i in vocabulary.of_kinds(_UNKNOWN, _CONTROL, _USER_DEFINED)
     ]
     backend.add_special_tokens([token for token in added if token.special])
     backend.add_tokens([token for token in added if not token.special])
@@ -197,15 +207,14 @@ def _add_ends(backend: Backend, vocabulary: _Vocabulary, add_bos: bool) -> None:
 
 def _stop_token_ids(vocabulary: _Vocabulary) -> frozenset[int]:
     named = {vocabulary.token_id(name) for name in ("eos", "eot", "eom")} - {None}
-    known = {i for i, kind in enumerate(vocabulary.types) if kind == _CONTROL and vocabulary.tokens[i] in _END_TOKENS}
+    known = {i for i in vocabulary.of_kinds(_CONTROL) if vocabulary.tokens[i] in _END_TOKENS}
     return frozenset(i for i in named | known if i is not None)
 
 
-def _pair(merge: str, path: Path) -> tuple[str, str]:
-    left, gap, right = merge.partition(" ")
-    if not (left and gap and right):
-        raise BadInput(f"{path}: the merge {merge!r} is not two tokens with a space between.")
-    return left, right
+def _pair(merge: list[str], path: Path) -> tuple[str, str]:
+    if len(merge) == 2 and merge[0] and merge[1]:
+        return merge[0], merge[1]
+    raise BadInput(f"{path}: the merge {' '.join(merge)!r} is not two tokens with a space between.")
 
 
 def _strings(header: GgufHeader, key: str) -> list[str]:
@@ -213,12 +222,14 @@ def _strings(header: GgufHeader, key: str) -> list[str]:
     array = _array(header, key)
     if array is None or array.element != 8:
         raise BadInput(f"{header.path}: the GGUF metadata has no list of texts {key!r}.")
-    unpack, offset, found = struct.Struct("<Q").unpack_from, array.offset, []
-    with header.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for _ in range(array.count):
-            start = offset + 8
-            offset = start + unpack(data, offset)[0]
-            found.append(data[start:offset].decode("utf-8", "replace"))
+    unpack, end, found = struct.Struct("<Q").unpack_from, 0, []
+    with header.path.open("rb") as file:
+        file.seek(array.offset)
+        data = file.read(array.num_bytes)
+    for _ in range(array.count):
+        start = end + 8
+        end = start + unpack(data, end)[0]
+        found.append(str(data[start:end], "utf-8", "replace"))
     return found
 
 

@@ -36,13 +36,31 @@ def packed_bytes(format: WeightFormat, rows: int, columns: int) -> int:
     return _module().packed_bytes(int(format), rows, columns)
 
 
+class Arena:
+    """Room for the matrices of a model, one behind the other in the order in which they are asked for.
+
+    Alone, those of small models are smaller than a large page. num_bytes: of all matrices together, as `packed_bytes`
+    says.
+    """
+
+    def __init__(self, num_bytes: int) -> None:
+        self._data = aligned_bytes(num_bytes)
+        self._used = 0
+
+    def take(self, num_bytes: int) -> NDArray[np.uint8]:
+        """The next so many bytes; multiples of a cache line, as packed matrices are."""
+        start, self._used = self._used, self._used + num_bytes
+        return self._data[start : self._used]
+
+
 class Packer:
-    """Threads that read and pack matrices; their bytes are complete when the `with` ends.
+    """Threads that read and pack matrices; their bytes are complete when the `with` ends. arena: where they go.
 
     An error of reading is raised there. Codes of another format than the wanted one are dequantised first.
     """
 
-    def __init__(self, num_threads: int) -> None:
+    def __init__(self, num_threads: int, arena: Arena) -> None:
+        self._arena = arena
         self._pool = ThreadPoolExecutor(num_threads, "windowtax-packer")
         self._pieces: list[Future[None]] = []
 
@@ -62,7 +80,7 @@ class Packer:
     def pack(self, matrix: Matrix, format: WeightFormat) -> PackedMatrix:
         """The matrix, to be filled."""
         rows, columns = matrix.shape
-        data = aligned_bytes(packed_bytes(format, rows, columns))
+        data = self._arena.take(packed_bytes(format, rows, columns))
         panel_bytes = packed_bytes(format, PANEL_ROWS, columns)
         pair = 2 * PANEL_ROWS
         step = max(1, _NUMBERS_AT_ONCE // columns // pair) * pair

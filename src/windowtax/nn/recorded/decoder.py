@@ -17,7 +17,7 @@ from windowtax.nn.recorded.attention import (
 from windowtax.nn.recorded.tape import Tape
 from windowtax.nn.refuse import refuse_uncomputed
 from windowtax.ops.native import Ending, NativeState, WeightFormat
-from windowtax.ops.packed import PackedMatrix, Packer, packed_bytes
+from windowtax.ops.packed import Arena, PackedMatrix, Packer, packed_bytes
 from windowtax.ops.rows import Codes, Floats, Matrix, interleaved, joined, matrix_of, padded_rows
 from windowtax.spec.attention.softmax import SoftmaxAttention
 from windowtax.spec.cache import CacheLayout
@@ -132,8 +132,10 @@ class RecordedDecoder:
         self.num_threads = num_threads
         self._source = source
         packed: dict[str, list[PackedMatrix]] = {}
-        with Packer(num_threads) as packer:
-            for plan in plan_matrices(spec, source, choose):
+        plans = list(plan_matrices(spec, source, choose))
+        arena = Arena(sum(plan.num_bytes for plan in plans))
+        with Packer(num_threads, arena) as packer:
+            for plan in plans:
                 packed.setdefault(plan.key, []).append(packer.pack(self._matrix(plan), plan.format))
         self._packed = packed
         self.embedding = packed["embedding"][0]

@@ -12,6 +12,9 @@ from windowtax.ops.packed import PackedMatrix
 from windowtax.ops.rows import Floats
 from windowtax.spec.rope.base import Rope, RopeTable
 
+_MOST_LENGTHS = 4096
+"""Of so many lengths of sequences the RoPE tables are remembered."""
+
 
 class Tape:
     """A native program being recorded. Numbers that methods return are names within the program."""
@@ -23,6 +26,7 @@ class Tape:
         self._kept: list[PackedMatrix] = []
         self._buffers: dict[tuple[str, int], int] = {}
         self._frequencies: dict[tuple[int, RopeTable], int] = {}
+        self._by_length: dict[int, list[int]] = {}
 
     def buffer(self, name: str, columns: int, *, sampled: bool = False) -> int:
         """The buffer of that name and width, [rows of the step, columns]; layers share it."""
@@ -47,8 +51,14 @@ class Tape:
         return self.ropes.index(rope)
 
     def frequencies(self, context_tokens: int) -> list[int]:
-        """Per RoPE, the table that a sequence of this length uses."""
-        return [self._table(index, rope.table(context_tokens)) for index, rope in enumerate(self.ropes)]
+        """Per RoPE, the table that a sequence of this length uses. Asked for in every step, so the answer is kept."""
+        found = self._by_length.get(context_tokens)
+        if found is None:
+            if len(self._by_length) >= _MOST_LENGTHS:
+                self._by_length.clear()
+            found = [self._table(index, rope.table(context_tokens)) for index, rope in enumerate(self.ropes)]
+            self._by_length[context_tokens] = found
+        return found
 
     def multiply(
         self,
