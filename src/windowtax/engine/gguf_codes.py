@@ -1,8 +1,8 @@
 """Quantised GGUF tensors as codes with scales, for the native kernels.
 
-Types with one scale (and one least value) per 32 numbers are read as they are, by native code (native/src/gguf.h). Other
-quantised types (Q5_1, Q5_K, Q6_K, the i-quants ...) become 8-bit codes, which keeps what they say to within 0.4% of
-each group's largest number.
+Types with one scale (and one least value) per 32 numbers are read as they are, by native code (native/src/gguf.h).
+Other quantised types (Q5_1, Q5_K, Q6_K, the i-quants ...) become 8-bit codes, which keeps what they say to within 0.4%
+of each group's largest number.
 """
 
 import numpy as np

@@ -141,7 +141,9 @@ def open_files(
     if attention is not None:
         spec = with_attention(spec, attention)
     identity = identity_of(path, rope, attention)
-    return ModelFiles(spec, _tokenizer(path, checkpoint), sources, checkpoint, dtype, device, identity, str(path.resolve()))
+    return ModelFiles(
+        spec, _tokenizer(path, checkpoint), sources, checkpoint, dtype, device, identity, str(path.resolve())
+    )
 
 
 def load_model(
