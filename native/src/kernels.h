@@ -242,13 +242,10 @@ struct Kernels {
   // minimum rounds down and maximum up, so that the bound stays one.
   void (*summarise)(uint8_t* minimum, uint8_t* maximum, int64_t kv_heads, int64_t k_dim, int64_t offset, int64_t tokens,
                     const float* k, int64_t stride);
-  // KV heads head ... head + heads - 1, whose queries are q [heads, G, k_dim]. The h-th's scores[h * stride + i] = max over
-  // its G heads of sum over d of max(q[d] * min[d], q[d] * max[d]) for summary block ids[i]; the summaries are one row
-  // per block: minimum plane and maximum plane, bf16 [kv_heads][k_dim] each. scratch: decode_scratch(k_dim, any, heads *
-  // G) bytes.
-  void (*score_blocks)(const Plane& minimum, const Plane& maximum, int64_t head, int64_t heads, int64_t k_dim,
-                       const float* q, int64_t group, const int32_t* ids, int64_t count, float* scores, int64_t stride,
-                       void* scratch);
+  // scores[i] = max over the G heads of sum over d of max(q[d] * min[d], q[d] * max[d]) for summary block ids[i]; the
+  // summaries are one row per block: minimum plane and maximum plane, bf16 [kv_heads][k_dim] each.
+  void (*score_blocks)(const Plane& minimum, const Plane& maximum, int64_t head, int64_t k_dim, const float* q,
+                       int64_t group, const int32_t* ids, int64_t count, float* scores, void* scratch);
   // The indices of the `top` greatest of scores[0 .. count), ascending, of two equal ones the lower; returns how many.
   int64_t (*select_top)(const float* scores, int64_t count, int64_t top, int32_t* chosen);
 

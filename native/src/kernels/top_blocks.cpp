@@ -8,7 +8,8 @@ WINDOWTAX_BEGIN_LEVEL
 namespace {
 
 constexpr int64_t kHeads = 4;         // query heads whose sums are in registers at a time
-constexpr int64_t kAhead = 8192;      // bytes of summaries that are fetched ahead; block ids are random in the pool
+constexpr int64_t kAhead = 12;        // blocks that are fetched ahead; their ids are random in the pool
+constexpr int64_t kBlocksAtOnce = 32;
 constexpr int64_t kCandidates = 4096;  // scores among which the choice is made on the stack
 
 // A query split for the bound: max(q min, q max) = positive part * max + negative part * min. Per head 4 rows of
@@ -85,41 +86,47 @@ inline void fetch(const uint8_t* row, int64_t bytes) {
   for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(row + i);
 }
 
-// The greatest bound over all heads of a group. queries: their first row of the split.
-inline float best_bound(const uint8_t* low, const uint8_t* high, int64_t all_pairs, const float* queries, int64_t group,
-                        int64_t pairs) {
-  float best = -INFINITY;
-  const auto heads = [&](float bound) { best = bound > best ? bound : best; };
-  for (; group >= kHeads; group -= kHeads, queries += kHeads * 4 * pairs) {
-    heads(bound_of<kHeads>(low, high, all_pairs, queries, pairs));
+// One head's part of the two summary planes.
+struct Summaries {
+  const Plane& minimum;
+  const Plane& maximum;
+  int64_t offset, bytes;
+
+  const uint8_t* low(int32_t id) const { return minimum.base + id * minimum.block_bytes + offset; }
+  const uint8_t* high(int32_t id) const { return maximum.base + id * maximum.block_bytes + offset; }
+};
+
+// scores[i] = the greatest bound over heads first ... group - 1, and over what scores[i] is already (kGoOn). known: how
+// many ids there are to fetch ahead, of which `count` are scored.
+template <int64_t N, bool kGoOn>
+void score_heads(const Summaries& summaries, const Split& split, int64_t first, int64_t group, const int32_t* ids,
+                 int64_t known, int64_t count, float* scores) {
+  if (group - first < N) {
+    if constexpr (N > 1) score_heads<N - 1, kGoOn>(summaries, split, first, group, ids, known, count, scores);
+    return;
   }
-  if (group == 3) heads(bound_of<3>(low, high, all_pairs, queries, pairs));
-  if (group == 2) heads(bound_of<2>(low, high, all_pairs, queries, pairs));
-  if (group == 1) heads(bound_of<1>(low, high, all_pairs, queries, pairs));
-  return best;
+  const int64_t all_pairs = summaries.bytes / 4;
+  for (int64_t i = 0; i < count; ++i) {
+    if (!kGoOn && i + kAhead < known) {
+      fetch(summaries.low(ids[i + kAhead]), summaries.bytes);
+      fetch(summaries.high(ids[i + kAhead]), summaries.bytes);
+    }
+    const float bound =
+        bound_of<N>(summaries.low(ids[i]), summaries.high(ids[i]), all_pairs, split.row(first, 0), split.pairs);
+    scores[i] = kGoOn && scores[i] > bound ? scores[i] : bound;
+  }
+  if (first + N < group) score_heads<N, true>(summaries, split, first + N, group, ids, known, count, scores);
 }
 
-// Block by block for all KV heads, because a block's summaries of all of them are one stretch of memory in each plane.
-void score_blocks(const Plane& minimum, const Plane& maximum, int64_t head, int64_t heads, int64_t k_dim, const float* q,
-                  int64_t group, const int32_t* ids, int64_t count, float* scores, int64_t stride, void* scratch) {
-  const Split split = split_queries(q, heads * group, k_dim, scratch);
-  const int64_t head_bytes = 2 * k_dim, bytes = heads * head_bytes;
-  const int64_t ahead = kAhead / (2 * bytes) + 1;
-  const uint8_t* const lows = minimum.base + head * head_bytes;
-  const uint8_t* const highs = maximum.base + head * head_bytes;
-  const auto fetch_block = [&](int64_t i) {
-    if (i >= count) return;
-    fetch(lows + ids[i] * minimum.block_bytes, bytes);
-    fetch(highs + ids[i] * maximum.block_bytes, bytes);
-  };
-  for (int64_t i = 0; i < ahead; ++i) fetch_block(i);
-  for (int64_t i = 0; i < count; ++i) {
-    fetch_block(i + ahead);
-    const uint8_t* low = lows + ids[i] * minimum.block_bytes;
-    const uint8_t* high = highs + ids[i] * maximum.block_bytes;
-    for (int64_t h = 0; h < heads; ++h, low += head_bytes, high += head_bytes) {
-      scores[h * stride + i] = best_bound(low, high, k_dim / 2, split.row(h * group, 0), group, split.pairs);
-    }
+// All heads over a few blocks at a time, so that the next heads find the summaries in the L1 cache.
+void score_blocks(const Plane& minimum, const Plane& maximum, int64_t head, int64_t k_dim, const float* q,
+                  int64_t group, const int32_t* ids, int64_t count, float* scores, void* scratch) {
+  const Split split = split_queries(q, group, k_dim, scratch);
+  const Summaries summaries = {minimum, maximum, head * 2 * k_dim, 2 * k_dim};
+  const int64_t at_once = group <= kHeads ? count : kBlocksAtOnce;
+  for (int64_t i = 0; i < count; i += at_once) {
+    const int64_t some = count - i < at_once ? count - i : at_once;
+    score_heads<kHeads, false>(summaries, split, 0, group, ids + i, count - i, some, scores + i);
   }
 }
 

@@ -8,7 +8,7 @@ namespace windowtax {
 namespace {
 
 constexpr int64_t kFewRows = 16;
-constexpr int64_t kScoreBytes = 128 << 10;  // of summaries per split
+constexpr int64_t kScoreBlocks = 512;  // per split: at 64 numbers a head, 128 KB of summaries
 constexpr int64_t kReadBlocks = 16;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -32,12 +32,11 @@ void TopBlocks::prepare(const Context& context) {
   }
   if (!few_) return;
   splits_ = ceil_div(attention_.top_blocks, kReadBlocks);
-  const int64_t split = ceil_div(kScoreBytes, 4 * attention_.kv_heads * attention_.k_dim);
-  for (int64_t query = 0; query < num_queries(); query += attention_.kv_heads) {
+  for (int64_t query = 0; query < num_queries(); ++query) {
     const int64_t blocks = queries_[query].blocks;
     if (blocks <= attention_.top_blocks) continue;
-    for (int64_t first = 0; first < blocks; first += split) {
-      scorings_.push_back({query, first, std::min(split, blocks - first)});
+    for (int64_t first = 0; first < blocks; first += kScoreBlocks) {
+      scorings_.push_back({query, first, std::min(kScoreBlocks, blocks - first)});
     }
   }
   scores_.resize(std::max<size_t>(scores_.size(), queries_.size() * score_stride_));
@@ -49,7 +48,7 @@ void TopBlocks::prepare(const Context& context) {
 void TopBlocks::score(const Context& context, int64_t scoring, Worker& worker) {
   const Scoring& item = scorings_[scoring];
   float* scores = scores_.data() + item.query * score_stride_;
-  score_range(context, queries_[item.query], attention_.kv_heads, item.first, item.count, scores + item.first, worker);
+  score_range(context, queries_[item.query], item.first, item.count, scores + item.first, worker);
 }
 
 void TopBlocks::choose(const Context& context, int64_t query) {
@@ -77,7 +76,7 @@ void TopBlocks::do_all(const Context& context, int64_t index, Worker& worker) {
       worker.tile.get((query.blocks + 2 * top + group * (attention_.v_dim + 2)) * static_cast<int64_t>(sizeof(float))));
   int32_t* ids = reinterpret_cast<int32_t*>(scores + query.blocks);
   const Chosen chosen{ids, ids + top};
-  if (query.blocks > top) score_range(context, query, 1, 0, query.blocks, scores, worker);
+  if (query.blocks > top) score_range(context, query, 0, query.blocks, scores, worker);
   choose_from(context, query, scores, chosen);
   Partials alone;
   alone.fit(1, group, attention_.v_dim);
@@ -86,20 +85,19 @@ void TopBlocks::do_all(const Context& context, int64_t index, Worker& worker) {
   merge(context.kernels, attention_, alone, {query.row, query.head, 0, 1}, out_of(query));
 }
 
-void TopBlocks::score_range(const Context& context, const Query& query, int64_t heads, int64_t first, int64_t count,
-                            float* scores, Worker& worker) {
+void TopBlocks::score_range(const Context& context, const Query& query, int64_t first, int64_t count, float* scores,
+                            Worker& worker) {
   const Table& table = query.sequence->tables[attention_.summary_group];
-  const int64_t group = attention_.group(), query_heads = heads * group;
-  const int64_t numbers = query_heads * attention_.k_dim;
-  const int64_t needs =
-      ceil_div(context.kernels.decode_scratch(attention_.k_dim, attention_.v_dim, query_heads), 64) * 64;
+  const int64_t group = attention_.group();
+  const int64_t numbers = group * attention_.k_dim;
+  const int64_t needs = ceil_div(context.kernels.decode_scratch(attention_.k_dim, attention_.v_dim, group), 64) * 64;
   uint8_t* scratch =
       static_cast<uint8_t*>(worker.kernel.get(needs + numbers * static_cast<int64_t>(sizeof(float))));
   float* q = reinterpret_cast<float*>(scratch + needs);  // turned back: summaries are of keys as the model made them
   std::copy_n(q_of(query), numbers, q);
-  attention_.turn_keys(context.kernels, query_heads, q);
-  context.kernels.score_blocks(attention_.minimum, attention_.maximum, query.head, heads, attention_.k_dim, q, group,
-                               table.ids.data() + (first - table.first), count, scores, score_stride_, scratch);
+  attention_.turn_keys(context.kernels, group, q);
+  context.kernels.score_blocks(attention_.minimum, attention_.maximum, query.head, attention_.k_dim, q, group,
+                               table.ids.data() + (first - table.first), count, scores, scratch);
 }
 
 void TopBlocks::choose_from(const Context& context, Query& query, float* scores, const Chosen& chosen) {

@@ -35,7 +35,6 @@ class TopBlocks {
     int64_t blocks;  // that it may read: up to its own
     int64_t chosen = 0;
   };
-  // Blocks to score for all KV heads of a position; query: that of the first head.
   struct Scoring {
     int64_t query, first, count;
   };
@@ -47,9 +46,7 @@ class TopBlocks {
 
   const float* q_of(const Query& query) { return qkv_.row(query.row) + query.head * attention_.group() * attention_.k_dim; }
   float* out_of(const Query& query) { return out_.row(query.row) + query.head * attention_.group() * attention_.v_dim; }
-  // Of the query's KV head and those behind it, score_stride_ apart.
-  void score_range(const Context& context, const Query& query, int64_t heads, int64_t first, int64_t count, float* scores,
-                   Worker& worker);
+  void score_range(const Context& context, const Query& query, int64_t first, int64_t count, float* scores, Worker& worker);
   void choose_from(const Context& context, Query& query, float* scores, const Chosen& chosen);
   void read_range(const Context& context, const Query& query, const Chosen& chosen, int64_t first, int64_t count,
                   const Softmax& state, Worker& worker);
