@@ -12,7 +12,8 @@ from windowtax.engine.books import forget_unused
 from windowtax.engine.engine import Engine
 from windowtax.engine.load import LoadedModel, open_files
 from windowtax.engine.sampling import SamplingParams
-from windowtax.engine.session import EngineOptions, open_shared_engine
+from windowtax.engine.session import EngineOptions
+from windowtax.engine.session_shared import open_shared_engine
 from windowtax.engine.tier_options import TierOptions
 from windowtax.hub import fetch
 from windowtax.schedule.scheduler import DEFAULT_STEP_TOKENS

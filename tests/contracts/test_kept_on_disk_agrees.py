@@ -11,7 +11,8 @@ from tests.native.harness import load_native
 
 from windowtax.engine.engine import Engine
 from windowtax.engine.load import load_model
-from windowtax.engine.session import EngineOptions, open_shared_engine
+from windowtax.engine.session import EngineOptions
+from windowtax.engine.session_shared import open_shared_engine
 from windowtax.engine.tier_options import TierOptions
 
 FAMILIES = ("llama", "gemma3")

@@ -19,7 +19,8 @@ from windowtax.engine.engine import Engine
 from windowtax.engine.gauge import this_machine
 from windowtax.engine.load import LoadedModel
 from windowtax.engine.service import EngineService, ServiceLimits
-from windowtax.engine.session import EngineOptions, admit, longest_window, open_shared_engine
+from windowtax.engine.session import EngineOptions, admit, longest_window
+from windowtax.engine.session_shared import open_shared_engine
 from windowtax.engine.tier_options import TierOptions
 from windowtax.plan.page.form import Form, Start
 from windowtax.plan.page.planner import Planner
