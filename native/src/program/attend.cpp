@@ -11,7 +11,7 @@ namespace {
 // fewer than kGoodBlocks, because to begin one costs about as much as to read two blocks.
 constexpr int64_t kSplitsPerThread = 8;
 constexpr int64_t kGoodBlocks = 24;
-constexpr int64_t kLeastBlocks = 8;  // 256 tokens, some microseconds
+constexpr int64_t kLeastBlocks = 12;  // 384 tokens, some microseconds
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -118,8 +118,12 @@ void Attend::cut(int64_t position, int64_t split_blocks) {
   cuts_.clear();
   for (const KvPart& part : attention_.parts) {
     auto [low, high] = attention_.visible(part, position);
-    while (low < high) {
-      const int64_t end = std::min(high, (low / kBlockTokens + split_blocks) * kBlockTokens);
+    if (high <= low) continue;
+    // Even splits: a short one at the end would cost as much to begin as the others.
+    const int64_t first = low / kBlockTokens, blocks = ceil_div(high, kBlockTokens) - first;
+    const int64_t count = std::max<int64_t>(1, (blocks + split_blocks / 2) / split_blocks);
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t end = i + 1 == count ? high : (first + blocks * (i + 1) / count) * kBlockTokens;
       cuts_.push_back({&part, low, end});
       low = end;
     }

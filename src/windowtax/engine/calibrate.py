@@ -15,12 +15,14 @@ import numpy as np
 from windowtax.cache.manager import CacheManager
 from windowtax.catalog.machine import EngineRates
 from windowtax.engine.backend import Backend, weight_format
+from windowtax.engine.candidates import Logits
 from windowtax.engine.load import LoadedModel
 from windowtax.engine.sampling import SamplingParams
 from windowtax.engine.session import EngineOptions, open_engine
 from windowtax.nn.recorded.decoder import RecordedDecoder, SequenceTables
 from windowtax.ops.native import NativeState, WeightFormat
 from windowtax.ops.rows import GROUP, Codes, Floats, Matrix, matrix_of
+from windowtax.schedule.step import Step
 from windowtax.spec.attention.full import FullAttention
 from windowtax.spec.cache import CacheLayout
 from windowtax.spec.dtypes import cache_dtype
@@ -63,9 +65,12 @@ def calibrate(native: NativeState, reads: Reads) -> EngineRates:
     """Some ten seconds. Needs the native kernels."""
     threads = reads.num_threads
     few, many = (_Bench(_tiny(layers), "stored", native, threads) for layers in (_FEW_LAYERS, _MANY_LAYERS))
-    overhead_s = max(0.0, many.decode_s("bf16", 1) - few.decode_s("bf16", 1)) / (_MANY_LAYERS - _FEW_LAYERS)
+    few_s, many_s = (bench.decode_s("bf16", 1) for bench in (few, many))
+    overhead_s = max(0.0, many_s - few_s) / (_MANY_LAYERS - _FEW_LAYERS)
+    read = few.decoder.step_weight_bytes
+    begin_s = max(0.0, few_s - _FEW_LAYERS * overhead_s - read / read_rate(reads.curve, read))
     stored, full = (_Bench(_small(), weights, native, threads) for weights in ("stored", "full"))
-    constant_s = overhead_s * len(full.spec.layers)
+    constant_s = overhead_s * len(full.spec.layers) + begin_s
     beyond_s = {bench.weights: bench.weight_beyond_s(reads, constant_s) for bench in (stored, full)}
     product, attention = stored.prefill_rates(constant_s)
     return EngineRates(
@@ -81,7 +86,7 @@ def calibrate(native: NativeState, reads: Reads) -> EngineRates:
         product_flops_per_s=product,
         attention_flops_per_s=attention,
         layer_overhead_s=overhead_s,
-        step_overhead_s=max(0.0, stored.engine_step_s() - stored.decode_s("bf16", _DECODES)),
+        step_overhead_s=begin_s + stored.outside_s(),
     )
 
 
@@ -130,14 +135,28 @@ class _Bench:
         """One token at the end of such a context, s."""
         return self._step_s(cache, context_tokens - 1, 1, _DECODES)
 
-    def engine_step_s(self) -> float:
-        """One decoded token through the whole engine: scheduler, block tables, sampler, meters and the program."""
+    def outside_s(self) -> float:
+        """What a decode step takes outside the model, s: scheduler, block tables, sampler, meters.
+
+        Taken from whole steps, so that Python finds caches as cold as the weights leave them; and not as a difference
+        of two steps, which would be noise.
+        """
         backend = Backend(self.native, "", self.weights, self.decoder.num_threads)
         model = LoadedModel(self.spec, self.decoder, None, "bf16", "cpu", backend)
         engine = open_engine(model, _DECODES + 8, EngineOptions())
         engine.add([1], SamplingParams(max_tokens=_DECODES + 4, ignore_eos=True))
         engine.step()
-        return _quartile_s(engine.step, _DECODES)
+        run, inside_s = engine.runner.run, 0.0
+
+        def timed(step: Step) -> Logits:
+            nonlocal inside_s
+            began = time.perf_counter()
+            logits = run(step)
+            inside_s = time.perf_counter() - began
+            return logits
+
+        engine.runner.run = timed
+        return sorted(_seconds(engine.step) - inside_s for _ in range(_DECODES))[_DECODES // 4]
 
     def weight_beyond_s(self, reads: Reads, constant_s: float) -> float:
         """What a byte of the weights takes in a decode step beyond reading it, s."""
