@@ -134,6 +134,11 @@ Shape random_shape(const Kernels& kernels) {
   s.tokens = one_in(4) ? most : between(1, std::min<int64_t>(most, 64));
   s.softcap = one_in(4) ? 5.0f + static_cast<float>(between(0, 40)) : 0.0f;
   s.size = any_of<float>({0.3f, 1.0f, 1.0f, 4.0f, 12.0f});
+  if (one_in(5)) {  // what the kernels are fastest at, a path of its own
+    s.k_dim = s.v_dim = 64;
+    s.start = between(300, 1500);
+    s.softcap = 0.0f;
+  }
   s.sinks = one_in(3);
   return s;
 }

@@ -71,6 +71,56 @@ void fetch(Ahead& ahead) {
   ++ahead.block;
 }
 
+// The scores that follow those of batch i's block b.
+Scoring after(const Work& w, int64_t count, int64_t i, int64_t b, float* room) {
+  const Batch& batch = w.batches[i];
+  if (b + 1 < batch.count) return scoring_of(w, batch.unit, batch.block + b + 1, room);
+  if (i + 1 < count) return scoring_of(w, w.batches[i + 1].unit, w.batches[i + 1].block, room);
+  return {nullptr, nullptr, nullptr};
+}
+
+// Batch i, stage by stage. turn: which of the two buffers has its first scores.
+__m512i run_batch(const Work& w, int64_t count, int64_t i, int64_t& turn, Unstored& unstored, Ahead& ahead) {
+  const Batch& batch = w.batches[i];
+  __m512i peak = _mm512_setzero_si512();
+  for (int64_t b = 0; b < batch.count; ++b, turn ^= 1) {
+    float* const scores = w.scores + turn * kUnitFloats;
+    const Scoring next = after(w, count, i, b, w.scores + (turn ^ 1) * kUnitFloats);
+    Mixing mixing = {nullptr, nullptr, 0, nullptr, 0, 0};
+    if (i > 0) {
+      mixing = mixing_of(w, w.batches[i - 1], (i - 1) & 1);
+      share_columns(w, mixing, b, batch.count);
+    }
+    fetch(ahead);
+    if (w.tile->softcap > 0) {
+      store_rest(unstored);
+      cap_scores(scores, w.tile->softcap);
+    }
+    const Weighing weighing = weighing_of(w, batch, b, scores, i & 1);
+    peak = _mm512_or_si512(peak, batch.cut ? run_stage<true>(w, next, weighing, mixing, unstored)
+                                           : run_stage<false>(w, next, weighing, mixing, unstored));
+  }
+  return peak;
+}
+
+// Whether run_usual takes batch i.
+bool is_usual(const Work& w, int64_t count, int64_t i) {
+  return is_usual(w) && i > 0 && i + 1 < count && !w.batches[i].cut && w.batches[i].count == kBatchBlocks &&
+         w.batches[i - 1].count == kBatchBlocks && w.tile->softcap == 0;
+}
+
+__m512i run_usual(const Work& w, int64_t count, int64_t i, int64_t turn, Unstored& unstored, Ahead& ahead) {
+  float* const even = w.scores + turn * kUnitFloats;
+  float* const odd = w.scores + (turn ^ 1) * kUnitFloats;
+  UsualBatch batch;
+  for (int64_t b = 0; b < kBatchBlocks; ++b) batch.next[b] = after(w, count, i, b, b % 2 ? even : odd);
+  batch.weighing = weighing_of(w, w.batches[i], 0, even, i & 1);
+  batch.scores[0] = even;
+  batch.scores[1] = odd;
+  batch.mixing = mixing_of(w, w.batches[i - 1], (i - 1) & 1);
+  return run_usual(w, batch, unstored, [&] { fetch(ahead); });
+}
+
 // All batches of a stretch.
 void flow(const Work& w, int64_t count, Ahead ahead) {
   if (!count) return;
@@ -79,35 +129,11 @@ void flow(const Work& w, int64_t count, Ahead ahead) {
   store_rest(unstored);
   int64_t turn = 0;
   for (int64_t i = 0; i < count; ++i) {
-    const Batch& batch = w.batches[i];
-    __m512i peak = _mm512_setzero_si512();
-    for (int64_t b = 0; b < batch.count; ++b, turn ^= 1) {
-      float* const scores = w.scores + turn * kUnitFloats;
-      float* const room = w.scores + (turn ^ 1) * kUnitFloats;
-      Scoring next = {nullptr, nullptr, nullptr};
-      if (b + 1 < batch.count) {
-        next = scoring_of(w, batch.unit, batch.block + b + 1, room);
-      } else if (i + 1 < count) {
-        next = scoring_of(w, w.batches[i + 1].unit, w.batches[i + 1].block, room);
-      }
-      Mixing mixing = {nullptr, nullptr, 0, nullptr, 0, 0};
-      if (i > 0) {
-        mixing = mixing_of(w, w.batches[i - 1], (i - 1) & 1);
-        share_columns(w, mixing, b, batch.count);
-      }
-      fetch(ahead);
-      if (w.tile->softcap > 0) {
-        store_rest(unstored);
-        cap_scores(scores, w.tile->softcap);
-      }
-      const Weighing weighing = weighing_of(w, batch, b, scores, i & 1);
-      const __m512i bits = batch.cut ? run_stages<true>(w, next, weighing, mixing, unstored)
-                                     : run_stages<false>(w, next, weighing, mixing, unstored);
-      peak = _mm512_or_si512(peak, bits);
-    }
+    const __m512i peak = is_usual(w, count, i) ? run_usual(w, count, i, turn, unstored, ahead)
+                                               : run_batch(w, count, i, turn, unstored, ahead);
     if (passes(peak)) {
       store_rest(unstored);
-      settle(w, batch, i & 1);
+      settle(w, w.batches[i], i & 1);
     }
   }
   run_outputs(w, mixing_of(w, w.batches[count - 1], (count - 1) & 1), unstored, [] {});
