@@ -65,14 +65,85 @@ struct Fold {
   float scale[kTileHeads], offset[kTileHeads];
 };
 
+inline __m512 halves_at(const uint8_t* codes, int64_t i) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + 2 * i)));
+}
+
+// op over the lanes of each of four vectors, one result per lane.
+template <typename Op>
+inline __m128 over_lanes(const __m512* of, Op op) {
+  const __m512 ab = op(_mm512_unpacklo_ps(of[0], of[1]), _mm512_unpackhi_ps(of[0], of[1]));
+  const __m512 cd = op(_mm512_unpacklo_ps(of[2], of[3]), _mm512_unpackhi_ps(of[2], of[3]));
+  const __m512 all = op((__m512)_mm512_unpacklo_pd((__m512d)ab, (__m512d)cd),
+                        (__m512)_mm512_unpackhi_pd((__m512d)ab, (__m512d)cd));
+  const __m512 half = op(all, _mm512_shuffle_f32x4(all, all, 0x4e));
+  return _mm512_castps512_ps128(op(half, _mm512_shuffle_f32x4(half, half, 0xb1)));
+}
+
+// Writes 64 integers of at most 32512, each with 128 added, as split_signed does.
+inline void split_64(const __m512i* x, uint8_t* coarse, uint8_t* fine) {
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m512i low_byte = _mm512_set1_epi16(0xff), first = _mm512_packs_epi32(x[0], x[1]),
+                second = _mm512_packs_epi32(x[2], x[3]);
+  const __m512i high = _mm512_packus_epi16(_mm512_srli_epi16(first, 8), _mm512_srli_epi16(second, 8));
+  const __m512i low = _mm512_packus_epi16(_mm512_and_si512(first, low_byte), _mm512_and_si512(second, low_byte));
+  const __m512i sign = _mm512_set1_epi8(int8_t(0x80));
+  _mm512_storeu_si512(coarse, _mm512_permutexvar_epi32(order, high));
+  _mm512_storeu_si512(fine, _mm512_permutexvar_epi32(order, _mm512_xor_si512(low, sign)));
+}
+
+// fold_queries for N <= 4 heads and channels by 64: the heads' reductions go together, and so do 64 integers.
+template <int64_t N>
+void fold_heads(const uint8_t* scales, const float* q, int64_t dim, int64_t rows, uint8_t* queries, float* scale,
+                float* offset) {
+  __m512 greatest[4] = {}, sum[4] = {};
+  for (int64_t c = 0; c < dim; c += 16) {
+    const __m512 step = halves_at(scales, c), middle = step * 8.0f + halves_at(scales, dim + c);
+    for (int64_t g = 0; g < N; ++g) {
+      const __m512 x = _mm512_loadu_ps(q + g * dim + c);
+      greatest[g] = _mm512_max_ps(greatest[g], _mm512_abs_ps(x * step));
+      sum[g] += x * middle;
+    }
+  }
+  const auto add = [](__m512 a, __m512 b) { return a + b; };
+  const auto more = [](__m512 a, __m512 b) { return _mm512_max_ps(a, b); };
+  const __m128 most = over_lanes(greatest, more), limit = _mm_set1_ps(kQueryLimit);
+  alignas(16) float factors[4];
+  _mm_store_ps(factors, _mm_maskz_div_ps(_mm_cmp_ps_mask(most, _mm_set1_ps(1e-30f), _CMP_GT_OQ), limit, most));
+  _mm_storeu_ps(scale, most * (1.0f / kQueryLimit));
+  _mm_storeu_ps(offset, over_lanes(sum, add));
+  for (int64_t chunk = 0; chunk < dim / 64; ++chunk) {
+    __m512 steps[4];
+    for (int64_t i = 0; i < 4; ++i) steps[i] = halves_at(scales, chunk * 64 + i * 16);
+    for (int64_t g = 0; g < N; ++g) {
+      const __m512 factor = _mm512_set1_ps(factors[g]), half = _mm512_set1_ps(128.0f);
+      __m512i whole[4];
+      for (int64_t i = 0; i < 4; ++i) {
+        const __m512 x = _mm512_loadu_ps(q + g * dim + chunk * 64 + i * 16) * steps[i];
+        whole[i] = _mm512_cvtps_epi32(_mm512_fmadd_ps(x, factor, half));
+      }
+      uint8_t* to = queries + chunk * kTileBytes + g * kRowStride;
+      split_64(whole, to, to + rows * kRowStride);
+    }
+  }
+}
+
 // Queries of up to 8 heads times the channel scales of one block, in integers; offset: the products with what a code of
 // 8 stands for.
 void fold_queries(const uint8_t* scales, const float* q, int64_t dim, int64_t heads, int64_t rows, uint8_t* queries,
                   Fold& fold) {
+  for (int64_t g = 0; dim % 64 == 0 && g < heads; g += 4) {
+    const float* from = q + g * dim;
+    uint8_t* to = queries + g * kRowStride;
+    float *scale = fold.scale + g, *offset = fold.offset + g;
+    if (heads - g >= 4) fold_heads<4>(scales, from, dim, rows, to, scale, offset);
+    if (heads - g == 3) fold_heads<3>(scales, from, dim, rows, to, scale, offset);
+    if (heads - g == 2) fold_heads<2>(scales, from, dim, rows, to, scale, offset);
+    if (heads - g == 1) fold_heads<1>(scales, from, dim, rows, to, scale, offset);
+  }
+  if (dim % 64 == 0) return;
   const Cut cut = Cut::of(Element::i4_channel, dim);
-  const auto halves = [&](int64_t i) {
-    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(scales + 2 * i)));
-  };
+  const auto halves = [&](int64_t i) { return halves_at(scales, i); };
   for (int64_t g = 0; g < heads; ++g) {
     __m512 greatest = _mm512_setzero_ps(), sum = _mm512_setzero_ps();
     for (int64_t c = 0; c < dim; c += 16) {
