@@ -4,7 +4,8 @@ import difflib
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.cache.test_shared import LAYOUTS, STATE, cache_of, compute
+from tests.cache.memory import Memory
+from tests.cache.test_shared import LAYOUTS, cache_of, compute
 
 from windowtax.cache.miss import MissReason, explain_miss, tokens_in_common
 from windowtax.cache.shared import SharedCache
@@ -52,9 +53,33 @@ def test_what_was_evicted_is_said_to_be() -> None:
     assert explain_miss(cache, TOKENS, "me").reason is MissReason.EVICTED
 
 
-def test_states_keep_nothing() -> None:
-    cache = cache_of(CacheLayout.of([LayerCache(LAYOUTS["full"].groups[0].cache.planes), STATE], 4))
-    assert explain_miss(cache, TOKENS, "me").reason is MissReason.STATE
+def test_rows_without_the_states_behind_them_are_named() -> None:
+    cache = cache_of(LAYOUTS["full and states"])
+    prompt = list(range(22))
+    cache.attach("a", prompt, "me")
+    compute(cache, "a", prompt, 0)
+    other = [*prompt[:13], 99, 98, 97, 96]
+    miss = explain_miss(cache, other, "me")
+    assert (miss.reason, miss.position, miss.lost_tokens(other)) == (MissReason.STATE, 8, 4), "a checkpoint is at 8"
+    assert explain_miss(cache, [*prompt, 99], "me").reason is MissReason.NONE
+
+
+def test_a_sequence_that_went_further_left_its_states() -> None:
+    cache = cache_of(LAYOUTS["full and states"])
+    cache.bind(Memory(4))
+    tokens = list(range(31))
+    cache.attach("a", tokens[:10], "me")
+    compute(cache, "a", tokens[:10], 0)
+    compute(cache, "a", tokens[:15], 10)
+    cache.free("a")
+    found = cache.attach("b", tokens, "me")
+    assert found == 15 and cache.usable(cache.keys_of(tokens, "me")) == 2
+    assert explain_miss(cache, tokens, "me", found).reason is MissReason.NEW
+
+
+def test_blocks_that_differ_in_length_are_named() -> None:
+    layout = CacheLayout.of([LayerCache(LAYOUTS["full"].groups[0].cache.planes, stride=8)], 4)
+    assert explain_miss(cache_of(layout), TOKENS, "me").reason is MissReason.UNEVEN
 
 
 def _kept(*prompts: list[int], blocks: int = 200) -> SharedCache:

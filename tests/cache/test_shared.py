@@ -14,7 +14,7 @@ from windowtax.spec.planes import Growth, Plane
 SIZE = 4
 PLANES = CACHE_DTYPES["bf16"].vector_planes("k", 1, 8)
 TAIL = LayerCache((Plane("tail", (8,), "bf16", 16, Growth.PER_SEQUENCE),), workspace=True)
-STATE = LayerCache((Plane("state", (8,), "fp32", 32, Growth.PER_SEQUENCE),))
+STATE = LayerCache((Plane("state", (32,), "fp32", 32, Growth.PER_SEQUENCE),))  # as many bytes as two blocks of rows
 LAYOUTS = {
     "full": CacheLayout.of([LayerCache(PLANES)], SIZE),
     "full and a window": CacheLayout.of([LayerCache(PLANES), LayerCache(PLANES, window=6)], SIZE),
@@ -22,6 +22,7 @@ LAYOUTS = {
         [(LayerCache(PLANES, keep_first=3), LayerCache(PLANES, window=5, skip_first=3)), (LayerCache(PLANES), TAIL)],
         SIZE,
     ),
+    "full and states": CacheLayout.of([LayerCache(PLANES), STATE], SIZE),
 }
 
 
@@ -91,12 +92,55 @@ def test_what_nobody_uses_makes_room() -> None:
     cache.check()
 
 
-def test_states_are_not_shared() -> None:
-    cache = cache_of(CacheLayout.of([LayerCache(PLANES), STATE], SIZE))
-    tokens = list(range(17))
+def states_of(cache: SharedCache) -> int:
+    cache.check()
+    return cache.num_checkpoints
+
+
+def test_checkpoints_lie_at_a_prompts_end_and_as_far_apart_as_they_are_large() -> None:
+    cache = cache_of(LAYOUTS["full and states"])
+    assert cache.layout.checkpoint_blocks == 2
+    tokens = list(range(29))
     cache.attach("a", tokens, "")
     compute(cache, "a", tokens, 0)
-    assert not cache.can_share and cache.attach("b", tokens, "") == 0
+    assert states_of(cache) == 4  # behind 8, 16, 24 and, which is the same, 28 of 29
+    found = [cache.attach(f"b{n}", [*tokens[:n], 99, 98], "") for n in (7, 8, 15, 16, 23, 28, 29)]
+    assert found == [0, 8, 8, 16, 16, 28, 28]
+
+
+def test_a_prompt_leaves_a_checkpoint_where_it_leaves_another() -> None:
+    cache = cache_of(LAYOUTS["full and states"])
+    for name, found in (("a", 0), ("b", 8), ("c", 12)):
+        prompt = [*range(14), *(ord(name) for _ in range(5))]
+        assert cache.attach(name, prompt, "") == found
+        compute(cache, name, prompt, found)
+
+
+def test_who_waits_for_a_prefix_finds_a_checkpoint_where_they_part() -> None:
+    cache = cache_of(LAYOUTS["full and states"])
+    one, other = [*range(12), 50, 51, 52, 53], [*range(12), 60, 61]
+    cache.attach("a", one, "")
+    compute(cache, "a", one[:5], 0)
+    assert not cache.ready("b", other, "")
+    compute(cache, "a", one, 5)
+    assert cache.ready("b", other, "") and cache.attach("b", other, "") == 12
+
+
+def test_checkpoints_give_way_and_the_last_one_is_taken_itself() -> None:
+    layout = LAYOUTS["full and states"]
+    cache = SharedCache(layout, [60, 2])
+    memory = Memory(SIZE)
+    cache.bind(memory)
+    for first in (0, 100, 200):
+        tokens = list(range(first, first + 9))
+        assert cache.attach(str(first), tokens, "") == 0
+        compute(cache, str(first), tokens, 0)
+        cache.free(str(first))
+        assert states_of(cache) <= 2
+    assert cache.attach("again", [*range(200, 209), 1], "") == 9, "the newest states are there"
+    assert cache.attach("old", [*range(9), 1], "") == 0
+    assert cache.reserve("old", 0, 10), "the other one gave way"
+    assert states_of(cache) == 0 and not cache.reserve("third", 0, 1)
 
 
 class Traffic(RuleBasedStateMachine):
@@ -117,7 +161,7 @@ class Traffic(RuleBasedStateMachine):
         self.cache.bind(self.memory)
         self.live: dict[str, tuple[list[int], int]] = {}
         self.away: dict[str, tuple[list[int], int]] = {}
-        self.states: dict[str, list[object]] = {}
+        self.states: dict[str, dict[int, object]] = {}
         self.count = 0
 
     @rule(choices=st.lists(st.integers(0, 1), min_size=1, max_size=30))
@@ -138,6 +182,10 @@ class Traffic(RuleBasedStateMachine):
         end = min(len(tokens), done + new)
         if end == done or not self.cache.reserve(name, done, end - done):
             return
+        for position, blocks in self.cache.checkpoints(name).items():
+            assert done < position
+            for group, block in blocks.items() if position <= end else ():
+                self.memory.at(group, block)[0] = name_of(tokens[:position])
         for group, table in enumerate(self.cache.tables(name)):
             if self.layout.groups[group].cache.is_state:
                 self.memory.at(group, table.blocks[0])[0] = name_of(tokens[:end])
@@ -179,7 +227,7 @@ class Traffic(RuleBasedStateMachine):
         self.live[name] = self.away.pop(name)
         assert name not in self.space
         self._read(name, done)
-        assert self._states(name) == self.states[name] or not self.states[name]
+        assert self.states[name].items() <= self._states(name).items()
 
     @precondition(lambda self: self.away)
     @rule(pick=st.integers(0, 99))
@@ -192,18 +240,22 @@ class Traffic(RuleBasedStateMachine):
     def forget(self) -> None:
         self.cache.forget()
 
-    def _states(self, name: str) -> list[object]:
+    def _states(self, name: str) -> dict[int, object]:
         groups = [group for group, one in enumerate(self.layout.groups) if one.cache.is_state]
         tables = self.cache.tables(name) if groups and self.cache.held_bytes_of(name) else []
-        return [
-            self.memory.at(group, tables[group].blocks[0])[0] for group in groups if tables and tables[group].blocks
-        ]
+        return {
+            group: self.memory.at(group, tables[group].blocks[0])[0]
+            for group in groups
+            if tables and tables[group].blocks
+        }
 
     def _read(self, name: str, done: int) -> None:
         """Everything that the next token reads is in the sequence's blocks."""
         tokens, _ = self.live[name]
         for group, table in enumerate(self.cache.tables(name) if done else []):
             cache = self.layout.groups[group].cache
+            if cache.is_state and not cache.workspace:
+                assert self.memory.at(group, table.blocks[0])[0] == name_of(tokens[:done])
             if cache.is_state:
                 continue
             for position in range(cache.first_needed(done), min(done, cache.keep_first or done)):
@@ -227,6 +279,16 @@ class WindowsTraffic(Traffic):
     host_bytes = 10_000
 
 
+class StatesTraffic(Traffic):
+    layout = LAYOUTS["full and states"]
+    host_bytes = 2000
+
+
+class StatesAndWindowsTraffic(Traffic):
+    layout = CacheLayout.of([LayerCache(PLANES), LayerCache(PLANES, window=6), STATE, (LayerCache(PLANES), TAIL)], SIZE)
+    host_bytes = 4000
+
+
 SETTINGS = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestTraffic = Traffic.TestCase
 TestTraffic.settings = SETTINGS
@@ -234,6 +296,10 @@ TestSinksTraffic = SinksTraffic.TestCase
 TestSinksTraffic.settings = SETTINGS
 TestWindowsTraffic = WindowsTraffic.TestCase
 TestWindowsTraffic.settings = SETTINGS
+TestStatesTraffic = StatesTraffic.TestCase
+TestStatesTraffic.settings = SETTINGS
+TestStatesAndWindowsTraffic = StatesAndWindowsTraffic.TestCase
+TestStatesAndWindowsTraffic.settings = SETTINGS
 
 
 def test_equal_prompts_that_come_together_are_computed_once() -> None:

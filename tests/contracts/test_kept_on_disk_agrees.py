@@ -14,7 +14,7 @@ from windowtax.engine.load import load_model
 from windowtax.engine.session import EngineOptions, open_shared_engine
 from windowtax.engine.tier_options import TierOptions
 
-FAMILIES = ("llama", "gemma3")
+FAMILIES = ("llama", "gemma3", "qwen3.5, states")
 
 
 def _answers(engine: Engine) -> tuple[list[list[int]], list[dict[str, int]]]:

@@ -13,9 +13,10 @@ from windowtax.spec.cache import CacheLayout
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A block that can be copied. tokens: what is in it; blocks: per group its pool block, None where there is none.
+    """A block that can be copied. tokens: what is in it; blocks: per group its pool block, None where there is none; of
+    states those behind its tokens.
 
-    num_computed: of the sequence that is writing it, where its states are in `blocks` too; None for a kept block.
+    num_computed: of the sequence that is writing it, where its workspace is in `blocks` too; None for a kept block.
     """
 
     tokens: Sequence[int]
@@ -25,11 +26,12 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """What is copied: per group, from which pool block. num_tokens: of it that are right. with_states: states too."""
+    """What is copied: per group, from which pool block. num_tokens: of it that are right. with_tails: the workspace
+    too."""
 
     num_tokens: int
     sources: dict[int, int]
-    with_states: bool
+    with_tails: bool
 
 
 def best_fork(candidates: Iterable[Begun], wanted: Sequence[int], depth: int, layout: CacheLayout) -> Fork | None:
@@ -45,19 +47,21 @@ def best_fork(candidates: Iterable[Begun], wanted: Sequence[int], depth: int, la
 def _fork(begun: Begun, wanted: Sequence[int], depth: int, layout: CacheLayout) -> Fork | None:
     begin = depth * layout.block_size
     count = num_alike(begun.tokens, wanted)
-    states = [group for group, one in enumerate(layout.groups) if one.cache.is_state]
-    if states and not _has_tail(begun, begin + count, span := longest_span(layout)):
+    states = [group for group, one in enumerate(layout.groups) if one.cache.is_state and not one.cache.workspace]
+    tails = [group for group, one in enumerate(layout.groups) if one.cache.is_state and one.cache.workspace]
+    if tails and not _has_tail(begun, begin + count, span := longest_span(layout)):
         count -= count % span
-        states = []
-    if not count:
+        tails = []
+    # A state holds all of the tokens, and none can be taken out of it.
+    if not count or (states and count < len(begun.tokens)):
         return None
-    needed = list(states)
+    needed = states + tails
     for group, one in enumerate(layout.groups):
         first, end = layout.held_range(group, begin + count, 0)
         if not one.cache.is_state and first <= depth < end:
             needed.append(group)
     sources = {group: block for group in needed if (block := begun.blocks[group]) is not None}
-    return Fork(count, sources, bool(states)) if len(sources) == len(needed) else None
+    return Fork(count, sources, bool(tails)) if len(sources) == len(needed) else None
 
 
 def _has_tail(begun: Begun, position: int, span: int) -> bool:
@@ -70,6 +74,6 @@ def longest_span(layout: CacheLayout) -> int:
     return max(plane.span for group in layout.groups for plane in group.cache.planes)
 
 
-def num_alike(tokens: Sequence[int], others: Sequence[int]) -> int:
-    """How many of their first tokens are the same."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(tokens, others, strict=False)))
+def num_alike(some: Sequence[object], others: Sequence[object]) -> int:
+    """How many of their first ones are the same."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(some, others, strict=False)))

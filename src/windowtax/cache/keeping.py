@@ -25,8 +25,8 @@ _REMEMBERED = 65_536
 """Names of evicted blocks that are remembered, to say why a prefix missed."""
 
 Place = list[int | None]
-"""Per layer group, the pool block of a kept block; None where it was given back (idle, and needed) or is no row of
-tokens."""
+"""Per layer group, the pool block of a kept block; None where it was given back (idle, and needed). Of a group of
+states: the checkpoint of the states behind its last token, where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,9 @@ class Chain:
     """The names of a sequence's whole blocks, and how many of the first are in the index.
 
     token_ids: its tokens, of which the first num_computed are in its blocks. has_states: whether its states, where it
-    has any, are those behind them: not where it began with kept blocks alone.
+    has any, are those behind them: not before its first step. wanted: behind how many blocks a checkpoint of the states
+    is to be made; num_checked: behind how many the last one was. planned: those that the next step writes, by position,
+    with their blocks by group.
     """
 
     fingerprint: bytes
@@ -50,6 +52,9 @@ class Chain:
     token_ids: Sequence[int] = ()
     num_computed: int = 0
     has_states: bool = False
+    wanted: set[int] = field(default_factory=set[int])
+    num_checked: int = 0
+    planned: dict[int, dict[int, int]] = field(default_factory=dict[int, dict[int, int]])
 
 
 class KeepingCache(CacheManager):
@@ -78,19 +83,25 @@ class KeepingCache(CacheManager):
         self._fingerprint = fingerprint
         self._chains: dict[str, Chain] = {}
         self._rows = [not group.cache.is_state for group in layout.groups]
-        # Of groups with windows: in how many tables a kept block is, and the kept blocks that are in none.
+        # Groups of states that have checkpoints: what waits in a workspace is written anew by whoever goes on.
+        self._states = [
+            index for index, group in enumerate(layout.groups) if group.cache.is_state and not group.cache.workspace
+        ]
+        # Of groups with windows: in how many tables a kept block is, and the kept blocks that are in none. Checkpoints
+        # of states are in none.
         self._users: dict[tuple[int, int], int] = {}
         self._idle: list[dict[int, CachedBlock]] = [{} for _ in layout.groups]
 
     @property
     def can_share(self) -> bool:
-        """Whether prefixes can be used again: not where a layer folds tokens into a state, or blocks differ in
-        length."""
+        """Whether prefixes can be used again: not where blocks differ in length."""
         size = self.layout.block_size
-        return all(
-            group.cache.workspace if group.cache.is_state else group.cache.block_tokens(size) == size
-            for group in self.layout.groups
-        )
+        return all(group.cache.is_state or group.cache.block_tokens(size) == size for group in self.layout.groups)
+
+    @property
+    def num_checkpoints(self) -> int:
+        """Blocks with checkpoints of states."""
+        return sum(len(self._idle[group]) for group in self._states)
 
     @property
     def kept_bytes(self) -> int:
@@ -103,11 +114,12 @@ class KeepingCache(CacheManager):
         found = [self._kept(name) for names in after.values() for name in names]
         return [block for block in found if len(block.content) == self.layout.block_size]
 
-    def usable(self, keys: Sequence[bytes]) -> int:
-        """How many of these blocks a sequence can begin with: kept without a gap, and with all that windows still
-        read."""
+    def usable(self, keys: Sequence[bytes], *, states: bool = True) -> int:
+        """How many of these blocks a sequence can begin with: kept without a gap, with all that windows still read, and
+        with the states behind them unless these come from elsewhere."""
         count = self.index.match(keys)
-        while count and not all(self._reaches(group, keys, count) for group in range(len(self.pools))):
+        groups = [group for group in range(len(self.pools)) if states or group not in self._states]
+        while count and not all(self._reaches(group, keys, count) for group in groups):
             count -= 1
         return count
 
@@ -152,9 +164,12 @@ class KeepingCache(CacheManager):
                 for sequence_id, tables in self._tables.items()
                 for block in self._own(sequence_id, group, tables[group].first, tables[group].blocks)[0]
             ]
+            own += [
+                blocks[group] for one in self._chains.values() for blocks in one.planned.values() if group in blocks
+            ]
             if len(set(kept) | set(own)) != len(kept) + len(own) or len(kept) + len(own) != pool.num_held:
                 raise RuntimeError(f"group {group}: the tables, the prefix index and the pool disagree")
-            if group in self._trimmed and self._rows[group]:
+            if group in self._trimmed:
                 used = {block for tables in self._tables.values() for block in tables[group].blocks}
                 if set(self._idle[group]) != set(kept) - used:
                     raise RuntimeError(f"group {group}: idle blocks are miscounted")
@@ -250,6 +265,8 @@ class KeepingCache(CacheManager):
 
     def _reaches(self, group: int, keys: Sequence[bytes], count: int) -> bool:
         """Whether everything that a group still reads behind so many blocks is kept."""
+        if group in self._states:
+            return self._place(self._kept(keys[count - 1]))[group] is not None
         if not self._rows[group]:
             return True
         first, end = self.layout.held_range(group, count * self.layout.block_size, 1)

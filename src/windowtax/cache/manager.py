@@ -3,7 +3,7 @@
 How many blocks that is comes from the CacheLayout; this file only keeps the books.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from windowtax.cache.blocks import BlockBytes, BlockPool
 from windowtax.cache.offload import Offloaded, OffloadSpace
@@ -190,6 +190,11 @@ class CacheManager:
 
     def completed(self, sequence_id: str, token_ids: Sequence[int], num_computed: int) -> None:
         """Tells that so many tokens of the sequence are computed, and in its blocks."""
+
+    def checkpoints(self, sequence_id: str) -> Mapping[int, Mapping[int, int]]:
+        """Behind which positions of its reserved tokens the states of a sequence are to be written once more, and into
+        which block of each group. Here: none."""
+        return {}
 
     def _to_offload(self, sequence_id: str, num_computed: int) -> Offloaded:
         """What would have to be moved: here all of it."""

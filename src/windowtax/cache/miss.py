@@ -25,7 +25,8 @@ class MissReason(StrEnum):
     EVICTED = "it was kept, and evicted for want of room"
     NEW = "what follows was never computed before"
     WINDOW = "what a sliding window still reads was given back"
-    STATE = "a layer folds its tokens into a state, of which no checkpoint is kept"
+    STATE = "its rows are kept, but of the states behind them no checkpoint is"
+    UNEVEN = "layers whose blocks differ in length share no prefixes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +58,18 @@ class Miss:
         return tokens_in_common(token_ids[self.position : len(token_ids) - 1], kept)
 
 
-def explain_miss(cache: SharedCache, token_ids: Sequence[int], salt: str) -> Miss:
-    """Compares a prompt with what is kept, before its own blocks are."""
+def explain_miss(cache: SharedCache, token_ids: Sequence[int], salt: str, num_cached_tokens: int = 0) -> Miss:
+    """Compares a prompt with what is kept, before its own blocks are. num_cached_tokens: that it was given all the
+    same, as a sequence that went further had left its states there."""
     size = cache.layout.block_size
     reusable = (len(token_ids) - 1) // size
     if not cache.can_share:
-        return Miss(MissReason.STATE, 0, 0)
+        return Miss(MissReason.UNEVEN, 0, 0)
     keys = cache.keys_of(token_ids, salt)[:reusable]
     matched, usable = cache.index.match(keys), cache.usable(keys)
-    if usable < matched:
-        return Miss(MissReason.WINDOW, usable * size, usable * size, num_gone_tokens=(matched - usable) * size)
+    if max(usable * size, num_cached_tokens) < matched * size:
+        reason = MissReason.STATE if cache.usable(keys, states=False) > usable else MissReason.WINDOW
+        return Miss(reason, usable * size, usable * size, num_gone_tokens=(matched - usable) * size)
     if matched == reusable:
         return Miss(MissReason.NONE, matched * size, matched * size)
     position = matched * size

@@ -8,16 +8,16 @@ prompt leaves what is there inside a block, it gets a copy of that block (cache/
 from collections.abc import Iterator, Sequence
 from typing import cast
 
-from windowtax.cache.blocks import BlockBytes
-from windowtax.cache.fork import Begun, Fork, best_fork, longest_span
-from windowtax.cache.keeping import Chain, KeepingCache, Root
+from windowtax.cache.checkpoints import CheckpointedCache
+from windowtax.cache.fork import Begun, Fork, best_fork, longest_span, num_alike
+from windowtax.cache.keeping import Chain, Root
 from windowtax.cache.offload import Offloaded, OffloadSpace
 from windowtax.cache.prefix import begun_key, block_keys
 from windowtax.cache.table import BlockTable
 from windowtax.spec.cache import CacheLayout
 
 
-class SharedCache(KeepingCache):
+class SharedCache(CheckpointedCache):
     """A cache manager that keeps and shares prefixes."""
 
     def __init__(
@@ -31,11 +31,6 @@ class SharedCache(KeepingCache):
     ) -> None:
         super().__init__(layout, num_blocks, fingerprint, policy, space)
         self._wanted: dict[str, list[bytes]] = {}  # by waiting sequence, the names of what it could begin with
-        self._copies: BlockBytes | None = None
-
-    def bind(self, store: BlockBytes) -> None:
-        super().bind(store)
-        self._copies = store
 
     def keys_of(self, token_ids: Sequence[int], salt: str) -> list[bytes]:
         """The names of a prompt's whole blocks. salt: of the tenant; equal prompts under other salts have other
@@ -58,15 +53,22 @@ class SharedCache(KeepingCache):
         others = [chain for other, chain in self._chains.items() if other != sequence_id and other in self._tables]
         if matched == len(keys):
             return not any(self._about_to_end(chain, keys, token_ids, salt) for chain in others)
-        return not any(
-            chain.num_kept <= matched < len(chain.keys) and chain.keys[matched] == keys[matched] for chain in others
-        )
+        computing = [
+            chain
+            for chain in others
+            if chain.num_kept <= matched < len(chain.keys) and chain.keys[matched] == keys[matched]
+        ]
+        for chain in computing if self._states else ():
+            chain.wanted.add(num_alike(chain.keys, keys))  # where this one will leave it
+        return not computing
 
     def _about_to_end(self, chain: Chain, keys: Sequence[bytes], token_ids: Sequence[int], salt: str) -> bool:
-        """Whether another sequence is still to compute the end of the same prompt, behind its whole blocks."""
+        """Whether another sequence is still to compute the end of the same prompt, behind its whole blocks, from where
+        it could be copied: its states will be those behind one token more."""
         last, begin = len(token_ids) - 1, len(keys) * self.layout.block_size
         return (
             self._copies is not None
+            and not self._states
             and chain.num_computed < last
             and self._continues(chain, keys, self._salted(salt))
             and list(chain.token_ids[begin:last]) == list(token_ids[begin:last]) != []
@@ -93,28 +95,58 @@ class SharedCache(KeepingCache):
 
         At least one token is left to compute: its logits are not kept.
         """
-        found = self.attach_whole(sequence_id, token_ids, salt)
-        return found + self._fork(sequence_id, found) if self.can_share else found
-
-    def attach_whole(self, sequence_id: str, token_ids: Sequence[int], salt: str) -> int:
-        """The same without a copy: whole blocks alone."""
         if not self.can_share:
             return 0
+        chain, size = self._open_chain(sequence_id, token_ids, salt), self.layout.block_size
+        if self._states:
+            # A sequence that went further may have left its states inside a block; from there no checkpoint is needed.
+            count = self.usable(self._reusable(chain), states=False)
+            wanted = token_ids[count * size : len(token_ids) - 1][:size]
+            if wanted and self._best_fork(chain, count, wanted) is not None:
+                found = self._hold(sequence_id, chain, count, states=False)
+                forked = self._fork(sequence_id, found)
+                if forked:
+                    return found + forked
+                self.free(sequence_id)
+                chain = self._open_chain(sequence_id, token_ids, salt)
+        found = self._hold(sequence_id, chain, self.usable(self._reusable(chain)))
+        return found + self._fork(sequence_id, found)
+
+    def attach_whole(self, sequence_id: str, token_ids: Sequence[int], salt: str) -> int:
+        """The same without a fork and without states: whole blocks alone."""
+        if not self.can_share:
+            return 0
+        chain = self._open_chain(sequence_id, token_ids, salt)
+        return self._hold(sequence_id, chain, self.usable(self._reusable(chain)), states=False)
+
+    def _open_chain(self, sequence_id: str, token_ids: Sequence[int], salt: str) -> Chain:
+        """The chain of a new sequence. It leaves checkpoints where it leaves what is kept, and at the prompt's end."""
         chain = Chain(self._salted(salt), self.keys_of(token_ids, salt), token_ids=token_ids)
         self._chains[sequence_id] = chain
         self._wanted.pop(sequence_id, None)
-        size = self.layout.block_size
-        count = self.usable(chain.keys[: (len(token_ids) - 1) // size])
-        if count:
-            self.index.acquire(chain.keys[:count])
-            chain.num_kept = count
-            tables = [self._shared_table(group, chain.keys, count) for group in range(len(self.pools))]
-            self._tables[sequence_id] = tables
-            for group in self._trimmed:
-                for block in tables[group].blocks:
-                    self._use(group, block)
-            self._covered[sequence_id] = chain.num_computed = count * size
-        return count * size
+        if self._states:
+            reusable = self._reusable(chain)
+            chain.wanted = {self.index.match(reusable), len(reusable)}
+        return chain
+
+    def _reusable(self, chain: Chain) -> Sequence[bytes]:
+        return chain.keys[: max(0, len(chain.token_ids) - 1) // self.layout.block_size]
+
+    def _hold(self, sequence_id: str, chain: Chain, count: int, *, states: bool = True) -> int:
+        """Makes so many kept blocks those of a sequence, and copies the states behind them; returns their tokens."""
+        if not count:
+            return 0
+        self.index.acquire(chain.keys[:count])
+        chain.num_kept = chain.num_checked = count
+        tables = [self._shared_table(group, chain.keys, count) for group in range(len(self.pools))]
+        self._tables[sequence_id] = tables
+        for group in self._trimmed:
+            for block in tables[group].blocks:
+                self._use(group, block)
+        for group in self._states if states else ():
+            tables[group].blocks.append(self._restored(group, self._kept(chain.keys[count - 1])))
+        self._covered[sequence_id] = chain.num_computed = count * self.layout.block_size
+        return chain.num_computed
 
     def _fork(self, sequence_id: str, found: int) -> int:
         """Copies the block in which a new sequence leaves what is there; returns how many tokens of it are right."""
@@ -130,7 +162,7 @@ class SharedCache(KeepingCache):
             table = self._tables[sequence_id][group]
             target = table.blocks[depth - table.first] if self._rows[group] else table.blocks[0]
             self._copies.copy_block(group, source, target)
-        chain.num_computed, chain.has_states = found + fork.num_tokens, fork.with_states
+        chain.num_computed, chain.has_states = found + fork.num_tokens, fork.with_tails
         return fork.num_tokens
 
     def _best_fork(self, chain: Chain, depth: int, wanted: Sequence[int]) -> Fork | None:
@@ -145,6 +177,8 @@ class SharedCache(KeepingCache):
         for other, source in self._chains.items():
             begin, done = depth * size, source.num_computed
             if source is chain or not begin < done <= begin + size or other not in self._tables:
+                continue
+            if self._states and not source.has_states:
                 continue
             if self._continues(source, chain.keys[:depth], chain.fingerprint):
                 blocks = self._blocks_at(other, depth)
@@ -172,11 +206,13 @@ class SharedCache(KeepingCache):
             chain.keys = block_keys(token_ids[: whole * size], size, chain.fingerprint, chain.keys)
         for depth in range(chain.num_kept, whole):
             self._file_block(sequence_id, chain, token_ids[depth * size : (depth + 1) * size])
+        self._file_planned(chain)
 
     def free(self, sequence_id: str) -> None:
         self._covered.pop(sequence_id, None)
         self._wanted.pop(sequence_id, None)
         self._file_begun(sequence_id)
+        self._end_states(sequence_id)
         for group, table in enumerate(self._tables.pop(sequence_id, [])):
             self._leave(sequence_id, group, table.first, table.blocks)
         chain = self._chains.pop(sequence_id, None)

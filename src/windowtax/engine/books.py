@@ -79,6 +79,7 @@ def _kept(books: SharedCache, salt: str, num_listed: int) -> Json:
         "shares_prefixes": books.can_share,
         "kept_blocks": len(books.index),
         "kept_unused_bytes": books.kept_bytes,
+        "state_checkpoints": books.num_checkpoints,
         "evicted_blocks": books.num_evicted,
         "blocks": [_block(block) for block in islice(_blocks_of(books, salt), num_listed)],
     }

@@ -225,7 +225,8 @@ class Engine:
             found = self.cache.cached_by_tier(sequence.sequence_id) or {"device": sequence.num_cached_tokens}
             request.cached_tokens_by_tier.update(found)
         if isinstance(self.cache, SharedCache):
-            request.miss = explain_miss(self.cache, sequence.token_ids[: sequence.num_prompt_tokens], sequence.salt)
+            prompt = sequence.token_ids[: sequence.num_prompt_tokens]
+            request.miss = explain_miss(self.cache, prompt, sequence.salt, sequence.num_cached_tokens)
 
     def _measure(self, step: Step, began: float, now: float) -> None:
         """Splits the step's time over its chunks by tokens; a chunk of one new token behind a context is decode."""

@@ -56,18 +56,27 @@ def shared_pool(
     """Blocks per group of a pool that many sequences share, in at most so many bytes.
 
     What a sequence holds however long it is (windows, states) is there for each of max_sequences, or for as many as
-    half
-    of the pool holds; the rest goes to what grows, evenly by tokens. Raises DoesNotFit where not even one window of
-    context_tokens has room.
+    half of the pool holds; the rest goes to what grows, evenly by tokens. Where there are states, half of that goes to
+    their checkpoints: `CacheLayout.checkpoint_blocks` lets them have as many bytes. Raises DoesNotFit where not even
+    one window of context_tokens has room.
     """
     one = admit_pool(layout, context_tokens, step_tokens, pool_bytes)
     growing = [group.cache.grows and not group.cache.is_state for group in layout.groups]
     # A block more of each window: what a later sequence that goes on from the last whole block still reads.
-    fixed = [0 if grows else count + 1 for grows, count in zip(growing, one, strict=True)]
+    states = [group.cache.is_state for group in layout.groups]
+    fixed = [0 if grows else count + (not state) for grows, state, count in zip(growing, states, one, strict=True)]
     fixed_bytes = layout.pool_bytes(fixed)
     sequences = max_sequences if not fixed_bytes else max(1, min(max_sequences, pool_bytes // 2 // fixed_bytes))
     left = pool_bytes - sequences * fixed_bytes
     row_bytes = sum(layout.block_bytes(group) for group, grows in enumerate(growing) if grows)
     rows = left // row_bytes if row_bytes else 0
-    blocks = [max(rows, count) if grows else sequences * count for grows, count in zip(growing, fixed, strict=True)]
+    checkpoints = 0
+    if layout.state_bytes:
+        window = max((count for grows, count in zip(growing, one, strict=True) if grows), default=0)
+        rows = max(min(rows, window), rows // 2)
+        checkpoints = (left - rows * row_bytes) // layout.state_bytes
+    blocks = [
+        rows if grows else sequences * count + checkpoints * (group.cache.is_state and not group.cache.workspace)
+        for grows, count, group in zip(growing, fixed, layout.groups, strict=True)
+    ]
     return tuple(max(have, count) for have, count in zip(blocks, one, strict=True))

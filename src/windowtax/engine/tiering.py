@@ -185,21 +185,29 @@ class TieredCache(SharedCache):
         if chain is None or depth is None or self._store is None or depth == chain.num_kept or not self.lower.accepts:
             return
         while depth < chain.num_kept:
-            key = chain.keys[depth]
-            if self.lower.find(key) is None and not self.lower.put(
+            if self._is_news(chain.keys[depth]) and not self.lower.put(
                 self._record(sequence_id, chain.keys, depth, token_ids)
             ):
                 break
             depth += 1
         self._handed_down[sequence_id] = depth
 
+    def _is_news(self, key: bytes) -> bool:
+        """Whether the tiers below do not have a block, or not the checkpoint that was made behind it."""
+        location, place = self.lower.find(key), self._place(self._kept(key))
+        return location is None or any(
+            place[group] is not None and not location.mask >> group & 1 for group in self._states
+        )
+
     def _record(self, sequence_id: str, keys: Sequence[bytes], depth: int, token_ids: Sequence[int]) -> Record:
         assert self._store is not None
         size = self.layout.block_size
         parts: list[bytes | None] = []
+        place = self._place(self._kept(keys[depth]))
         for group, table in enumerate(self.tables(sequence_id)):
             held = self._rows[group] and table.first <= depth < table.end
-            parts.append(self._store.block_bytes(group, table.blocks[depth - table.first]) if held else None)
+            block = table.blocks[depth - table.first] if held else place[group] if group in self._states else None
+            parts.append(None if block is None else self._store.block_bytes(group, block))
         fingerprint = b"" if self.lower.disk is None else self.lower.disk.fingerprint
         tokens = token_ids[depth * size : (depth + 1) * size]
         parent = keys[depth - 1] if depth else ROOT
@@ -223,7 +231,9 @@ class TieredCache(SharedCache):
         tables, needed = self.tables(load_id), self._needed(end)
         for depth in range(offer.start, end):
             places = [
-                (g, tables[g].blocks[depth - tables[g].first]) for g, depths in enumerate(needed) if depth in depths
+                (group, table.blocks[depth - table.first if self._rows[group] else 0])
+                for group, table in enumerate(tables)
+                if depth in needed[group]
             ]
             if places:
                 load.fills[depth] = self._readers.submit(self._fill, keys[depth], places)
@@ -254,6 +264,8 @@ class TieredCache(SharedCache):
             arrived = load.arrived()
             size = self.layout.block_size
             super().completed(load.load_id, load.token_ids, (load.start + len(arrived)) * size)
+            # Its states are those behind its last block: as it ends, they become the checkpoint there.
+            self._chains[load.load_id].has_states = len(arrived) == len(load.tiers)
             super().free(load.load_id)
             for asked in self._asked.values():
                 if asked.load is load:
@@ -293,9 +305,11 @@ class TieredCache(SharedCache):
         return by_tier
 
     def _needed(self, end: int) -> list[range]:
-        """Per group, the depths of blocks that are still read behind `end` blocks."""
+        """Per group, the depths of blocks that are still read behind `end` blocks; of states, the last one's."""
         needed: list[range] = []
         for group, rows in enumerate(self._rows):
             first, last = self.layout.held_range(group, end * self.layout.block_size, 1) if rows else (0, 0)
+            if group in self._states:
+                first, last = end - 1, end
             needed.append(range(first, max(first, min(last, end))))
         return needed

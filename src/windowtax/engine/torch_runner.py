@@ -3,6 +3,7 @@
 This file alone is where the engine comes to torch; it is imported when native kernels do not compute, and not before.
 """
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
 
@@ -78,7 +79,8 @@ class TorchRunner(Runner):
                 kept[group] += range(first_row + begin - chunk.start, first_row + end - chunk.start)
                 slots[group] += table.slots(begin, end - begin, self.cache.layout.block_size)
             rows = slice(first_row, len(token_ids))
-            sequences.append(SequenceRows(rows, chunk.start, chunk.sequence.max_tokens, self._extents(chunk)))
+            extents, checkpoints = self._extents(chunk), self._checkpoints(chunk)
+            sequences.append(SequenceRows(rows, chunk.start, chunk.sequence.max_tokens, extents, checkpoints))
             sampled += range(len(token_ids) - chunk.num_logits, len(token_ids))
         return StepInputs(
             token_ids=self._tensor(token_ids),
@@ -103,6 +105,14 @@ class TorchRunner(Runner):
         tables = self.cache.tables(chunk.sequence.sequence_id)
         groups = self.cache.layout.groups
         return tuple(self._extent(group.cache, table, chunk.end) for group, table in zip(groups, tables, strict=True))
+
+    def _checkpoints(self, chunk: Chunk) -> tuple[tuple[int, Mapping[int, Extent]], ...]:
+        planned = self.cache.checkpoints(chunk.sequence.sequence_id)
+        return tuple(
+            (position, {group: Extent.of([block], 0, 1, 1, self.device) for group, block in blocks.items()})
+            for position, blocks in sorted(planned.items())
+            if position <= chunk.end
+        )
 
     def _extent(self, cache: LayerCache, table: BlockTable, num_tokens: int) -> Extent:
         per_block = rows_per_block(cache, self.cache.layout.block_size)

@@ -1,5 +1,6 @@
 """What one step puts into the model besides token ids: positions, slots to write, extents to read."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -18,13 +19,15 @@ class SequenceRows:
 
     context_tokens: the longest that the sequence can become; scalings that depend on the length are made for it, so
     its tokens do not depend on what else the engine serves. extents: per layer group, where its held rows lie, the
-    ones of this step included.
+    ones of this step included. checkpoints: behind which positions, rising, its states are written once more, and where
+    to, by layer group.
     """
 
     rows: slice
     start: int
     context_tokens: int
     extents: tuple[Extent, ...]
+    checkpoints: tuple[tuple[int, Mapping[int, Extent]], ...] = ()
 
     @property
     def num_tokens(self) -> int:
@@ -35,6 +38,15 @@ class SequenceRows:
     def end(self) -> int:
         """Past-the-last position."""
         return self.start + self.num_tokens
+
+    def runs(self) -> Iterator[tuple[slice, Mapping[int, Extent]]]:
+        """Its rows of the batch, cut behind each checkpoint, and where that goes."""
+        first = self.rows.start
+        for position, places in (*self.checkpoints, (self.end, {})):
+            end = self.rows.start + position - self.start
+            if end > first:
+                yield slice(first, end), places
+            first = end
 
 
 @dataclass

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from math import lcm
+from math import ceil, lcm
 
 from windowtax.spec.planes import Growth, Plane
 
@@ -204,6 +204,15 @@ class CacheLayout:
     def state_bytes(self) -> int:
         """Bytes that every sequence holds however short it is."""
         return self._state_bytes(workspace=False)
+
+    @property
+    def checkpoint_blocks(self) -> int | None:
+        """Blocks between two checkpoints of the states, so that these take no more bytes than the rows between them.
+
+        None: no checkpoint but where one is asked for, as the model has no states, or nothing but states.
+        """
+        rows = self.growth * self.block_size
+        return ceil(self.state_bytes / rows) if rows and self.state_bytes else None
 
     @property
     def workspace_bytes(self) -> int:

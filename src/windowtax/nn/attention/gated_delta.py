@@ -3,7 +3,7 @@
 Decays, the rule and the norm behind it are computed in float32, as in transformers (models/qwen3_5).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
@@ -40,27 +40,24 @@ class GatedDeltaLayer(RecurrentLayer):
         qkv, z, beta, decay = linear(hidden, self.projections).split(self.sizes, dim=-1)
         beta = beta.float().sigmoid()
         log_decay = -self.rate * functional.softplus(decay.float() + self.bias)
-        mixed = torch.cat(
-            [self._mix(qkv[r.rows], log_decay[r.rows], beta[r.rows], self.state(r, inputs)) for r in inputs.sequences]
-        )
+        mixed = self.fold([qkv, log_decay, beta], inputs)
         gates = functional.silu(z.float()).unflatten(-1, mixed.shape[1:])
         mixed = rms_norm(mixed, self.out_norm, self.norm_eps) * gates
         return linear(mixed.flatten(1).to(hidden.dtype), self.output)
 
-    def _mix(self, qkv: Tensor, log_decay: Tensor, beta: Tensor, state: State) -> Tensor:
-        """One sequence's tokens: qkv [T, C], log_decay and beta [T, H] -> [T, H, E]; its state moves on."""
-        spec = self.spec
-        width = spec.num_key_heads * spec.key_head_dim
-        q, k, v = functional.silu(self.convolve(qkv, state)).split([width, width, qkv.shape[1] - 2 * width], dim=-1)
-        q, k = (_normed(x.unflatten(-1, (spec.num_key_heads, -1))) for x in (q, k))
-        # Each head of keys serves several heads of values.
-        share = spec.num_value_heads // spec.num_key_heads
-        q, k = ((x * scale).repeat_interleave(share, dim=1) for x, scale in ((q, spec.key_head_dim**-0.5), (k, 1.0)))
-        heads = (x.transpose(0, 1) for x in (q, k, v.unflatten(-1, (spec.num_value_heads, -1)), log_decay, beta))
-        out, after = gated_delta(Tokens._make(heads), state.read("state").float())
+    def mix(self, tokens: Sequence[Tensor], state: State) -> Tensor:
+        """qkv [T, C], log_decay and beta [T, H] -> [T, H, E]."""
+        spec, (qkv, log_decay, beta) = self.spec, tokens
+        widths = [spec.num_key_heads * spec.key_head_dim] * 2 + [spec.num_value_heads * spec.value_head_dim]
+        q, k, v = functional.silu(self.convolve(qkv, state)).split(widths, dim=-1)
+        q, k = self._heads(q) * spec.key_head_dim**-0.5, self._heads(k)
+        parts = (q, k, v.unflatten(-1, (spec.num_value_heads, -1)), log_decay, beta)
+        out, after = gated_delta(Tokens._make(part.transpose(0, 1) for part in parts), state.read("state").float())
         state.write("state", after)
         return out.transpose(0, 1)
 
-
-def _normed(x: Tensor) -> Tensor:
-    return x * (x.square().sum(-1, keepdim=True) + _EPS).rsqrt()
+    def _heads(self, x: Tensor) -> Tensor:
+        """Queries or keys, each head's of length 1, for each head of values: one serves several of these."""
+        heads = x.unflatten(-1, (self.spec.num_key_heads, -1))
+        heads = heads * (heads.square().sum(-1, keepdim=True) + _EPS).rsqrt()
+        return heads.repeat_interleave(self.spec.num_value_heads // self.spec.num_key_heads, dim=1)

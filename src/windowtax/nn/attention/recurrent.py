@@ -3,7 +3,8 @@
 A slot of the store holds what its last owner left there, so a sequence's first tokens begin from nothing.
 """
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from windowtax.nn.attention.base import Attention
-from windowtax.nn.inputs import SequenceRows, StepInputs
+from windowtax.nn.inputs import StepInputs
 from windowtax.ops.causal_conv import causal_conv
 from windowtax.spec.attention.base import AttentionKind
 from windowtax.spec.attention.recurrent import RecurrentKind
@@ -19,7 +20,7 @@ from windowtax.store.extent import Extent
 from windowtax.store.kv import Vectors
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class State:
     """What one layer keeps of one sequence. is_new: the sequence has no token in it yet."""
 
@@ -36,6 +37,11 @@ class State:
         """Makes these values the plane of that name."""
         self.vectors[name].write(self.slot.slots(0, 1), values[None])
 
+    def copy_to(self, slot: Extent) -> None:
+        """Writes all of it once more, into another slot."""
+        for vectors in self.vectors.values():
+            vectors.write(slot.slots(0, 1), vectors.read(self.slot).clone())
+
 
 class RecurrentLayer(Attention):
     """A layer whose tokens go through a short convolution. kernel [C, K]."""
@@ -46,10 +52,23 @@ class RecurrentLayer(Attention):
         self.num_kept = cast(RecurrentKind, spec).conv_kernel - 1
         self.kernel = weights["conv"][:, 0]
 
-    def state(self, rows: SequenceRows, inputs: StepInputs) -> State:
-        """The state of one sequence of the step."""
+    @abstractmethod
+    def mix(self, tokens: Sequence[Tensor], state: State) -> Tensor:
+        """What the next tokens of one sequence [T, ...] give; its state moves on behind them."""
+
+    def fold(self, tokens: Sequence[Tensor], inputs: StepInputs) -> Tensor:
+        """The step's tokens [T, ...] through `mix`, sequence by sequence, in runs that end where a checkpoint of the
+        state is wanted."""
         (part,) = inputs.store.parts(self.layer, "conv")
-        return State(part.vectors, rows.extents[part.group], rows.start == 0)
+        outs: list[Tensor] = []
+        for rows in inputs.sequences:
+            state = State(part.vectors, rows.extents[part.group], rows.start == 0)
+            for run, checkpoint in rows.runs():
+                outs.append(self.mix([x[run] for x in tokens], state))
+                state.is_new = False
+                if checkpoint:
+                    state.copy_to(checkpoint[part.group])
+        return torch.cat(outs)
 
     def convolve(self, x: Tensor, state: State) -> Tensor:
         """The convolution of a sequence's next tokens x [T, C], in float32; its last tokens stay in the state.

@@ -1,12 +1,11 @@
 """LFM2's layers without attention: a short convolution between two gates."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from windowtax.nn.attention.base import ATTENTION
-from windowtax.nn.attention.recurrent import RecurrentLayer
+from windowtax.nn.attention.recurrent import RecurrentLayer, State
 from windowtax.nn.inputs import StepInputs
 from windowtax.ops.linear import linear
 from windowtax.spec.attention.base import AttentionKind
@@ -23,8 +22,11 @@ class ShortConvLayer(RecurrentLayer):
 
     def forward(self, hidden: Tensor, inputs: StepInputs) -> Tensor:
         before, behind, x = linear(hidden, self.input, self.biases["in"]).chunk(3, dim=-1)
-        x = before * x
-        mixed = torch.cat([self.convolve(x[r.rows], self.state(r, inputs)) for r in inputs.sequences])
+        mixed = self.fold([before * x], inputs)
         if self.biases["conv"] is not None:
             mixed += self.biases["conv"].float()
         return linear(behind * mixed.to(hidden.dtype), self.output, self.biases["o"])
+
+    def mix(self, tokens: Sequence[Tensor], state: State) -> Tensor:
+        """x [T, C] -> [T, C]."""
+        return self.convolve(tokens[0], state)
