@@ -3,11 +3,18 @@
 The engine's own tensors are the witness of the allocation, and the blocks in its tables of what was held.
 """
 
+from pathlib import Path
+
 import pytest
 from tests.cases.families import FAMILIES, save_tiny
 from tests.engine.harness import block_size_of, greedy, make_engine
 
+from windowtax.cache.shared import SharedCache
+from windowtax.engine.books import books_of
+from windowtax.engine.engine import Engine
 from windowtax.engine.load import LoadedModel, load_model
+from windowtax.engine.memory import shared_pool
+from windowtax.schedule.scheduler import SchedulerConfig
 from windowtax.spec.dtypes import cache_dtype
 from windowtax.store.codecs.base import storable
 
@@ -59,6 +66,33 @@ def check(model: LoadedModel, dtype: str, step_tokens: int) -> None:
     held = layout.pool_bytes(layout.peak_blocks_of_run(PROMPT, OUTPUT, step_tokens))
     assert request.meter.peak_bytes == engine.cache.peak_bytes == held
     assert engine.cache.held_bytes == 0
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "k8v4"])
+@pytest.mark.parametrize("family", ["qwen3.5, states", "short convolutions (LFM2)"])
+def test_checkpoints_are_blocks_of_the_pool(family: str, dtype: str, tmp_path: Path) -> None:
+    """What is kept of prompts that are gone: whole blocks of rows, begun ones, and states; nothing beside the pool."""
+    save_tiny(family, tmp_path)
+    model = load_model(tmp_path, dtype="fp32")
+    layout = model.spec.layout(cache_dtype(dtype), 4)
+    given = 6 * layout.pool_bytes_for(PROMPT + OUTPUT, 16)
+    cache = SharedCache(layout, shared_pool(layout, PROMPT + OUTPUT, 16, 2, given))
+    engine = Engine(model, cache, SchedulerConfig(max_step_tokens=16, max_sequences=2), PROMPT + OUTPUT)
+    assert engine.runner.store.nbytes == layout.pool_bytes(cache.num_blocks) <= given
+    for first in range(3, 12):
+        engine.add(list(range(first, first + PROMPT)), greedy(OUTPUT))
+    while engine.has_work:
+        engine.step()
+        assert cache.held_bytes <= engine.runner.store.nbytes
+    (states,) = [group for group, one in enumerate(layout.groups) if one.cache.is_state]
+    assert books_of(engine)["state_checkpoints"] == cache.pools[states].num_held > 0
+    rows = sum(cache.pools[group].num_held * layout.block_bytes(group) for group in range(len(layout.groups)))
+    assert cache.kept_bytes == cache.held_bytes == rows
+    assert layout.checkpoint_blocks is not None
+    apart_bytes = layout.checkpoint_blocks * layout.growth * 4
+    assert apart_bytes - layout.growth * 4 < layout.state_bytes <= apart_bytes, "no more bytes than the rows between"
+    cache.forget()
+    assert cache.held_bytes == 0
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "int8", "k4v4"])
