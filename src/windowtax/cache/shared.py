@@ -107,7 +107,7 @@ class SharedCache(CheckpointedCache):
                 forked = self._fork(sequence_id, found)
                 if forked:
                     return found + forked
-                self.free(sequence_id)
+                SharedCache.free(self, sequence_id)  # a subclass would forget more: the sequence does not end here
                 chain = self._open_chain(sequence_id, token_ids, salt)
         found = self._hold(sequence_id, chain, self.usable(self._reusable(chain)))
         return found + self._fork(sequence_id, found)
