@@ -7,7 +7,7 @@ import pytest
 
 from tests.native.harness import native
 from windowtax.ops.native import WeightFormat
-from windowtax.ops.packed import Packer
+from windowtax.ops.packed import Arena, Packer, packed_bytes
 from windowtax.ops.rows import PANEL_ROWS, Codes, Matrix, Rows, interleaved, joined, matrix_of
 
 COLUMNS = 96
@@ -18,7 +18,7 @@ def numbers(rows: int, columns: int = COLUMNS, seed: int = 0) -> np.ndarray:
 
 
 def unpacked(matrix: Matrix, format: WeightFormat = WeightFormat.F32) -> np.ndarray:
-    with Packer(2) as packer:
+    with Packer(2, Arena(packed_bytes(format, *matrix.shape))) as packer:
         packed = packer.pack(matrix, format)
     return packed.unpacked()
 
