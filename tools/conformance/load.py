@@ -7,7 +7,7 @@ from typing import Any
 
 from tools.conformance.outcome import Outcome, run_tool
 from tools.conformance.server import NAME, serving
-from windowtax.engine.tokenizer_gguf import load_gguf_tokenizer
+from windowtax.engine.tokenizer import load_tokenizer
 from windowtax.hub import fetch
 
 PROMPT_TOKENS, OUTPUT_TOKENS, REQUESTS = 256, 32, 16
@@ -50,7 +50,7 @@ def _guidellm(place: Path, programs: Path, url: str, form: str, report: Path, lo
 def _write_tokenizer(place: Path) -> None:
     """The model's tokenizer as files, so that nothing has to come from a hub."""
     place.mkdir(parents=True, exist_ok=True)
-    load_gguf_tokenizer(fetch.pull(NAME)).backend.save(str(place / "tokenizer.json"))
+    load_tokenizer(fetch.pull(NAME)).backend.save(str(place / "tokenizer.json"))
     (place / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
 
 
