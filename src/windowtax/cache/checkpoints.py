@@ -15,24 +15,12 @@ from typing import cast
 from windowtax.cache.blocks import BlockBytes
 from windowtax.cache.eviction.base import CachedBlock
 from windowtax.cache.keeping import Chain, KeepingCache
-from windowtax.cache.offload import OffloadSpace
-from windowtax.spec.cache import CacheLayout
 
 
 class CheckpointedCache(KeepingCache):
     """A cache manager that knows where states are to be kept, and takes blocks for them before a step."""
 
-    def __init__(
-        self,
-        layout: CacheLayout,
-        num_blocks: Sequence[int],
-        fingerprint: bytes,
-        policy: str,
-        space: OffloadSpace | None,
-    ) -> None:
-        super().__init__(layout, num_blocks, fingerprint, policy, space)
-        self._spacing = layout.checkpoint_blocks
-        self._copies: BlockBytes | None = None
+    _copies: BlockBytes | None = None
 
     def bind(self, store: BlockBytes) -> None:
         super().bind(store)
@@ -61,8 +49,9 @@ class CheckpointedCache(KeepingCache):
         chain, size = self._chains.get(sequence_id), self.layout.block_size
         if chain is None or not self._states:
             return
+        spacing = self.layout.checkpoint_blocks
         for count in range(start // size + 1, end // size + 1):
-            far = self._spacing is not None and count - chain.num_checked >= self._spacing
+            far = spacing is not None and count - chain.num_checked >= spacing
             if (not far and count not in chain.wanted) or count * size in chain.planned:
                 continue
             if not self._has_states(chain, count):

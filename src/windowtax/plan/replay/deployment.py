@@ -8,20 +8,13 @@ from windowtax.base.errors import BadInput, DoesNotFit
 from windowtax.base.units import format_bytes
 from windowtax.cache.manager import CacheManager
 from windowtax.cache.offload import OffloadSpace
+from windowtax.cache.tiers import DEVICE, DISK, HOST
 from windowtax.plan.fit import Sizing
 from windowtax.plan.plan import make_rank
 from windowtax.plan.replay.away import HostRoom, away_space
 from windowtax.plan.replay.played import Outcome
 from windowtax.plan.replay.step_time import StepTimer
-from windowtax.plan.replay.tiers import (
-    DEVICE,
-    DISK_BYTES_PER_S,
-    HOST,
-    HOST_BYTES_PER_S,
-    PrefixTiers,
-    Tier,
-    kept_block_bytes,
-)
+from windowtax.plan.replay.tiers import DISK_BYTES_PER_S, HOST_BYTES_PER_S, PrefixTiers, Tier, kept_block_bytes
 from windowtax.plan.replay.trace import Trace
 from windowtax.plan.roofline import Rank
 from windowtax.plan.schemes import CHECKPOINT, chosen_cache_dtype, weight_scheme
@@ -94,7 +87,7 @@ class Replica:
             rate = options.host_bytes_per_s * self.accelerators
             found.append(Tier(name=HOST, num_bytes=options.host_bytes, bytes_per_s=rate))
         if options.disk_bytes:
-            found.append(Tier(name="disk", num_bytes=options.disk_bytes, bytes_per_s=options.disk_bytes_per_s))
+            found.append(Tier(name=DISK, num_bytes=options.disk_bytes, bytes_per_s=options.disk_bytes_per_s))
         return tuple(found)
 
     @property

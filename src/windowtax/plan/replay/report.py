@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from windowtax.cache.tiers import DEVICE
 from windowtax.plan.replay.deployment import ReplayOptions, Replica, replica_sizes
 from windowtax.plan.replay.fleet import play_all
 from windowtax.plan.replay.hits import HitCurve, default_sizes, hit_curve
@@ -10,7 +11,6 @@ from windowtax.plan.replay.objective import Slo
 from windowtax.plan.replay.played import Outcome
 from windowtax.plan.replay.slo import HOURS_PER_MONTH, SloAnswer, busiest, fewest_replicas
 from windowtax.plan.replay.statistics import Distribution, TraceStatistics
-from windowtax.plan.replay.tiers import DEVICE
 from windowtax.plan.replay.trace import Trace
 from windowtax.spec.hardware import Hardware
 from windowtax.spec.model import ModelSpec

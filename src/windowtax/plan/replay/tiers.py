@@ -13,7 +13,6 @@ from windowtax.cache.manager import CacheManager
 from windowtax.cache.prefix import PrefixIndex
 from windowtax.spec.cache import CacheLayout
 
-DEVICE, HOST = "device", "host"
 HOST_BYTES_PER_S = Sourced(
     41.7e9, "B/s", Basis.MEASURED, "half of 83.4 GB/s both ways, host and H100, vLLM blog 2026-01-08", "2026-11-22"
 )
