@@ -146,16 +146,16 @@ def why_not_recorded(spec: SoftmaxAttention, layout: CacheLayout, layer: int) ->
     if layout.block_size != BLOCK_SIZE:
         return f"native blocks have {BLOCK_SIZE} tokens, not {layout.block_size}"
     if spec.head_dim % 4 or spec.v_head_dim % 4:
-        return f"heads of {spec.head_dim} and {spec.v_head_dim} numbers"
+        return f"native code has no heads of {spec.head_dim} and {spec.v_head_dim} numbers"
     if spec.qk_norm not in _NORMS or spec.output_gate or spec.head_gate or spec.sink_logits or spec.keys_are_values:
-        return "attention with a dressing that is not recorded yet"
+        return "native code has no attention of this form yet"
     if isinstance(spec, BlockTopKAttention) and (spec.block_tokens != BLOCK_SIZE or spec.summary != MIN_MAX):
         return f"native code chooses among blocks of {BLOCK_SIZE} tokens by their minimum and maximum"
     parts = [group.cache for group in layout.groups if layer in group.layers]
     if sum(_by_channel(cache) for cache in parts) > 1:
-        return "keys with scales per channel in more than one part"
+        return "native code has no keys with scales per channel in more than one part"
     if spec.chunk is not None and spec.chunk % BLOCK_SIZE and any(map(_by_channel, parts)):
-        return f"keys with scales per channel in chunks that are no multiple of {BLOCK_SIZE} tokens"
+        return f"native code has no keys with scales per channel in chunks that are no multiple of {BLOCK_SIZE} tokens"
     return next((reason for cache in parts if (reason := _why_not_kept(cache)) is not None), None)
 
 
@@ -167,7 +167,7 @@ def _why_not_kept(cache: LayerCache) -> str | None:
         element, scale = planes[name].element, planes.get(f"{name}_scale")
         scales = None if scale is None else (scale.element, scale.shape[1:])
         if element not in _ELEMENTS or scales != _SCALES.get(element):
-            return f"a cache of {element} with its scales"
+            return f"native code has no cache of {element} with its scales"
         if name == "k" and element == "int4_hadamard":
-            return "keys in 4 bits with one scale per token"
+            return "native code has no keys in 4 bits with one scale per token"
     return None

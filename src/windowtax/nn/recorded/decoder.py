@@ -285,9 +285,9 @@ def why_not_native(spec: ModelSpec, layout: CacheLayout, native: NativeState) ->
     for index, layer in enumerate(spec.layers):
         attention = layer.attention
         if attention.kind not in RECORDED_KINDS or not isinstance(attention, SoftmaxAttention):
-            return f"attention of the kind {attention.kind!r}"
+            return f"native code has no attention of the kind {attention.kind!r}"
         if not isinstance(layer.mlp, GatedMlp) or layer.norms not in (NormPlacement.PRE, NormPlacement.SANDWICH):
-            return "a layer of a form that is not recorded yet"
+            return "native code has no layer of this form yet"
         reason = why_not_recorded(attention, layout, index)
         if reason is not None:
             return reason
