@@ -269,5 +269,6 @@ const Kernels* portable_kernels();
 const Kernels* avx2_kernels();
 const Kernels* avx512_kernels();  // F, BW, VL, DQ, VNNI, BF16
 const Kernels* amx_kernels();     // that, FP16, and AMX tiles in bf16 and int8
+const Kernels* neon_kernels();    // of 64-bit Arm: dot products of bytes, half floats
 
 }  // namespace windowtax

@@ -6,6 +6,8 @@
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 namespace windowtax {
@@ -25,6 +27,9 @@ const Kernels* none() { return nullptr; }
 #endif
 #ifndef WINDOWTAX_HAS_amx
 #define amx_kernels none
+#endif
+#ifndef WINDOWTAX_HAS_neon
+#define neon_kernels none
 #endif
 
 #if defined(__x86_64__)
@@ -61,6 +66,26 @@ std::string why_no_amx() { return "not an x86-64 processor"; }
 
 #endif
 
+#if defined(__aarch64__) && defined(__linux__)
+
+bool has_neon() {
+  constexpr unsigned long kHalves = 1ul << 10, kDots = 1ul << 20;  // HWCAP_ASIMDHP, HWCAP_ASIMDDP
+  const unsigned long has = getauxval(AT_HWCAP);
+  return (has & kHalves) && (has & kDots);
+}
+
+#else
+
+bool has_neon() {
+#if defined(__aarch64__) && defined(__APPLE__)
+  return true;  // every Mac of this family has dot products and half floats
+#else
+  return false;
+#endif
+}
+
+#endif
+
 struct Entry {
   const char* name;
   const Kernels* (*table)();
@@ -73,6 +98,8 @@ const Entry kEntries[] = {
     {"avx512", avx512_kernels,
      [] { return std::string(has_avx512() ? "" : "the processor lacks AVX-512 with VNNI, BF16 and VBMI"); }},
     {"amx", amx_kernels, [] { return why_no_amx(); }},
+    {"neon", neon_kernels,
+     [] { return std::string(has_neon() ? "" : "the processor lacks NEON with dot products and half floats"); }},
 };
 
 }  // namespace

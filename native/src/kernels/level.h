@@ -1,6 +1,7 @@
 // Included by every kernel source first. The sources are compiled once per level (see cmake/levels.cmake), each time in
 // the namespace windowtax::<level>. Keep the standard library's templates out of them: the linker would keep one level's
-// copy for all. What a level may use, ask the compiler's own macros (__AVX2__, __AVX512F__, __AMX_TILE__).
+// copy for all. What a level may use, ask the compiler's own macros (__AVX2__, __AVX512F__, __AMX_TILE__,
+// __ARM_FEATURE_DOTPROD).
 
 #pragma once
 
@@ -16,6 +17,8 @@
 
 #if defined(__AVX512F__) || defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
 #endif
 
 #define WINDOWTAX_BEGIN_LEVEL \

@@ -33,7 +33,7 @@ bool takes_many(WeightFormat format, int64_t rows) {
 
 }  // namespace
 
-// The limits are measured. Where there are no tiles, bytes (VNNI, or AVX2's) serve any number of rows. AMX int8 scales
+// The limits are measured. Where there are no tiles, bytes (VNNI, AVX2's, SDOT) serve any number of rows. AMX int8 scales
 // the sums of each group, once per row, so that widening to bf16 is cheaper from a second tile of rows on.
 Way way_of(WeightFormat format, [[maybe_unused]] int64_t rows) {
   if (format == WeightFormat::f32) return Way::floats;
@@ -44,7 +44,7 @@ Way way_of(WeightFormat format, [[maybe_unused]] int64_t rows) {
 #elif defined(__AVX512VNNI__)
   if (format == WeightFormat::bf16) return rows <= 8 ? Way::wide_bf16 : Way::floats;
   return Way::bytes;
-#elif defined(__AVX2__)
+#elif defined(__AVX2__) || defined(__ARM_FEATURE_DOTPROD)
   return format == WeightFormat::bf16 ? Way::floats : Way::bytes;
 #else
   return Way::floats;

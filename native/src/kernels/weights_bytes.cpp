@@ -1,12 +1,12 @@
 // Products of q8 and q4 by dot products of bytes, on activations quantised per row and group: VNNI with AVX-512, pairs
-// of bytes with AVX2. Every unit is streamed once from memory; its integer sums are exact, then scaled and added in
+// of bytes with AVX2, SDOT with NEON. Every unit is streamed once from memory; its integer sums are exact, then scaled and added in
 // fp32.
 
 #include "kernels/weights.h"
 
 WINDOWTAX_BEGIN_LEVEL
 
-#if defined(__AVX2__)
+#if defined(__AVX2__) || defined(__ARM_FEATURE_DOTPROD)
 
 namespace {
 
@@ -58,6 +58,52 @@ inline Sums dot(const Codes& codes, const int8_t* with, int32_t start) {
     odd = _mm512_dpbusd_epi32(odd, codes[quad + 1], _mm512_set1_epi32(four_bytes(with + 4 * quad + 4)));
   }
   return _mm512_cvtepi32_ps(_mm512_add_epi32(even, odd));
+}
+
+#elif defined(__ARM_FEATURE_DOTPROD)
+
+using Sums = float32x4_t;
+constexpr int kSums = 4;
+constexpr int kMostRows = 2;
+constexpr bool kOffset = false;
+using Codes = int8x16_t[8];
+
+inline Sums zero_sums() { return vdupq_n_f32(0.0f); }
+inline Sums all_sums(float x) { return vdupq_n_f32(x); }
+inline Sums add_product(Sums a, Sums b, Sums c) { return vfmaq_f32(c, a, b); }
+inline Sums product(Sums a, Sums b) { return vmulq_f32(a, b); }
+
+inline Sums load_fp16(const uint8_t* from) { return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(from))); }
+
+inline void store_some(float* out, Sums x, int64_t width) {
+  if (width >= 4) return vst1q_f32(out, x);
+  for (int64_t i = 0; i < width; ++i) out[i] = x[i];
+}
+
+// Of a quarter of a panel's rows, the eight vectors of codes [quad][4 rows][4]; both formats' fit signed bytes.
+template <WeightFormat Format>
+inline void load_codes(const uint8_t* unit, int quarter, Codes& codes) {
+  unit += quarter * 16;
+  if constexpr (Format == WeightFormat::q8) {
+    for (int quad = 0; quad < 8; ++quad) codes[quad] = vreinterpretq_s8_u8(vld1q_u8(unit + quad * 64));
+  } else {
+    const uint8x16_t nibble = vdupq_n_u8(15);
+    for (int quad = 0; quad < 4; ++quad) {
+      const uint8x16_t both = vld1q_u8(unit + quad * 64);
+      codes[quad] = vreinterpretq_s8_u8(vandq_u8(both, nibble));
+      codes[quad + 4] = vreinterpretq_s8_u8(vshrq_n_u8(both, 4));
+    }
+  }
+}
+
+template <WeightFormat Format>
+inline Sums dot(const Codes& codes, const int8_t* with, int32_t) {
+  int32x4_t even = vdupq_n_s32(0), odd = vdupq_n_s32(0);
+  for (int quad = 0; quad < 8; quad += 2) {
+    even = vdotq_s32(even, codes[quad], vreinterpretq_s8_s32(vdupq_n_s32(four_bytes(with + 4 * quad))));
+    odd = vdotq_s32(odd, codes[quad + 1], vreinterpretq_s8_s32(vdupq_n_s32(four_bytes(with + 4 * quad + 4))));
+  }
+  return vcvtq_f32_s32(vaddq_s32(even, odd));
 }
 
 #else
