@@ -12,8 +12,10 @@ from windowtax.texts.builtin import python_language_reference, python_topic
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """text: the document in front of it, empty for none. filler: whether so much of the language reference stands before
-    it that the cell's window is full."""
+    """text: the document in front of it, empty for none.
+
+    filler: whether so much of the language reference stands before it that the cell's window is full.
+    """
 
     name: str
     text: str
