@@ -1,4 +1,4 @@
-"""The tables of the serving and tiers benchmarks, and what is kept between runs."""
+"""The tables of the serving, tiers and speculation benchmarks, and what is kept between runs."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,9 @@ from benchmarks.kit import page, runs
 from benchmarks.kit.pages import cached_bytes, drop
 from benchmarks.kit.pieces import Kept
 from benchmarks.serving import report as serving
+from benchmarks.speculation import cells as guessing
+from benchmarks.speculation import report as speculation
+from benchmarks.speculation.questions import questions
 from benchmarks.tiers import report as tiers
 from benchmarks.tiers.cells import RULE_LENGTHS, SMOL, SOURCES, K, Piece
 
@@ -142,3 +145,24 @@ def test_a_run_goes_on_where_it_stood(tmp_path: Path, monkeypatch: pytest.Monkey
     asked.again = True
     runs.measure(asked, kept, "module", {"two": tasks["two"]})
     assert len(kept.rounds["two"]) == 2 and started[-1] == ("two", "module", 1, prefix)
+
+
+def test_speculation_tables_compare_medians_and_tell_where_answers_part() -> None:
+    def one(without_s: float, with_s: float, parting: dict[str, float] | None) -> dict[str, Any]:
+        return {
+            "prompt_tokens": 2000, "answer_tokens": 100, "steps": 40, "drafted": 90, "accepted": 59, "parting": parting,
+            "tpot_s": {"without": without_s, "with": with_s},
+        }  # fmt: skip
+
+    names = [question.name for question in questions()]
+    found = [
+        MACHINE
+        | dict.fromkeys(names, one(without_s, 0.01, None))
+        | {names[-1]: one(0.02, 0.025, {"token": 7, "nats": 0.031})}
+        for without_s in (0.02, 0.05, 0.03)
+    ]
+    text = speculation.tables({guessing.pieces()[0].key: found})
+    assert row(text, names[0]) == [names[0], "2,000", "100", "33.3", "100", "3.00", "40", "90", "59", "all"]
+    assert row(text, names[-1])[3:6] == ["50.0", "40.0", "0.80"]
+    assert row(text, names[-1])[-1] == "7, then 0.03 nats apart"
+    assert len(text.split("###")) == 2, "what was not measured is not shown"

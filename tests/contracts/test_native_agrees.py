@@ -132,6 +132,30 @@ def test_keys_by_channel_are_seen_as_torch_sees_them(tmp_path: Path, family: str
         assert (ours - theirs).abs().max() / theirs.abs().max() < tolerance, step_tokens
 
 
+@pytest.mark.parametrize("family", ["llama", "mistral, window"])
+@pytest.mark.parametrize("cache_dtype", ["fp32", "bf16", "int8", "k8v4", "k4v4"])
+@pytest.mark.parametrize("level", levels())
+def test_few_rows_read_what_lies_far_behind_together(tmp_path: Path, family: str, cache_dtype: str, level: str) -> None:
+    """A chunk of some rows behind many blocks, as drafts are, reads these once; torch says what must come out."""
+    save_tiny(family, tmp_path)
+    prompt = [(7 * i * i + 3 * i) % 90 + 5 for i in range(199)]
+
+    def logits(model: LoadedModel, step_tokens: int) -> torch.Tensor:
+        options = {"step_tokens": step_tokens, "cache_dtype": cache_dtype, "block_size": BLOCK_SIZE}
+        engine = make_engine(model, len(prompt) + 4, **options)  # type: ignore[arg-type]
+        seen = watch_logits(engine)
+        run_all(engine, [prompt], greedy(1))
+        return seen[0]
+
+    tolerance = 1e-4 if cache_dtype == "fp32" else LEVERS[cache_dtype][2]
+    theirs = logits(load_model(tmp_path, dtype="fp32"), 256)
+    model = load_native(tmp_path, level=level)
+    for step_tokens in (2, 7, 11):
+        ours = logits(model, step_tokens)
+        error = (ours - theirs).abs().max() / theirs.abs().max()
+        assert error < tolerance, step_tokens
+
+
 @pytest.mark.parametrize("attention", [None, "full=sinks:3+window:20", "full=topk:1+block:32"])
 def test_levers_do_not_depend_on_the_way(tmp_path: Path, attention: str | None) -> None:
     """Cold in one chunk, in small chunks, and together with others: the same tokens."""

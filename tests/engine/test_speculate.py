@@ -21,10 +21,21 @@ def test_a_draft_is_what_followed_the_newest_earlier_tail(tokens: list[int], num
         tail = tokens[len(tokens) - length :] if len(tokens) >= length else None
         ends = [e for e in range(length, len(tokens)) if tokens[e - length : e] == tail]
         if ends:
-            expected = tokens[ends[-1] : ends[-1] + num_tokens]
+            expected = tokens[ends[-1] : ends[-1] + min(num_tokens, 3)]  # of a lookup that has learnt nothing yet
             break
     assert lookup.draft(num_tokens) == expected
     assert lookup.draft(num_tokens) == expected, "looking twice changes nothing"
+
+
+def test_guesses_grow_while_they_are_right_and_shrink_when_they_are_not() -> None:
+    lookup = PromptLookup([1, 2, 3, *range(10, 30), 1, 2, 3])
+    lengths: list[int] = []
+    for num_accepted in (10, 10, 10, 10, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0):
+        lengths.append(len(lookup.draft(10)))
+        lookup.learn(lengths[-1], min(num_accepted, lengths[-1]))
+    assert lengths[:4] == sorted(lengths[:4]) and lengths[0] < lengths[4] == 10
+    assert lengths[5:] == sorted(lengths[5:], reverse=True)
+    assert len(lookup.draft(10)) == 1, "one guess goes on, so that a text that begins to repeat itself is noticed"
 
 
 def test_a_loop_is_guessed_and_the_ledger_still_agrees(tmp_path: Path) -> None:

@@ -12,44 +12,49 @@ namespace {
 constexpr int64_t kSplitsPerThread = 8;
 constexpr int64_t kGoodBlocks = 24;
 constexpr int64_t kLeastBlocks = 12;  // 384 tokens, some microseconds
+constexpr int64_t kTogetherBlocks = 4;  // so many, and reading them once saves more than a split more costs
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 
-void Partials::fit(int64_t count, int64_t group, int64_t v_dim) {
-  group_ = group;
+void Partials::fit(int64_t count, int64_t heads, int64_t v_dim) {
+  heads_ = heads;
   v_dim_ = v_dim;
-  stride_ = (2 * group + group * v_dim + 15) / 16 * 16;
+  stride_ = (2 * heads + heads * v_dim + 15) / 16 * 16;
   data_.get(count * stride_ * static_cast<int64_t>(sizeof(float)));
 }
 
-Softmax Partials::at(int64_t index) {
+Softmax Partials::at(int64_t index, int64_t head) {
   float* base = reinterpret_cast<float*>(data_.data()) + index * stride_;
-  return {base, base + group_, base + 2 * group_};
+  return {base + head, base + heads_ + head, base + 2 * heads_ + head * v_dim_};
 }
 
 void Partials::reset(int64_t index) {
   const Softmax state = at(index);
-  std::fill(state.m, state.m + group_, -INFINITY);
-  std::fill(state.l, state.l + group_ + group_ * v_dim_, 0.0f);
+  std::fill(state.m, state.m + heads_, -INFINITY);
+  std::fill(state.l, state.l + heads_ + heads_ * v_dim_, 0.0f);
 }
 
 void merge(const Kernels& kernels, const Attention& attention, Partials& partials, const Shares& shares, float* out) {
   const int64_t group = attention.group(), v_dim = attention.v_dim;
+  const int64_t count = shares.count + (shares.own >= 0);
+  const auto part_of = [&](int64_t i, int64_t g) {
+    return i < shares.count ? partials.at(shares.first + i, shares.place * group + g) : partials.at(shares.own, g);
+  };
   for (int64_t g = 0; g < group; ++g, out += v_dim) {
     const bool sinks = !attention.sink_logits.empty();
     const float sink = sinks ? attention.sink_logits[shares.head * group + g] : -INFINITY;
     float greatest = sink;
-    for (int64_t i = 0; i < shares.count; ++i) greatest = std::max(greatest, partials.at(shares.first + i).m[g]);
+    for (int64_t i = 0; i < count; ++i) greatest = std::max(greatest, *part_of(i, g).m);
     float total = sinks ? std::exp(sink - greatest) : 0.0f;
     std::fill(out, out + v_dim, 0.0f);
-    for (int64_t i = 0; i < shares.count; ++i) {
-      const Softmax part = partials.at(shares.first + i);
-      if (part.l[g] == 0.0f) continue;
-      const float weight = std::exp(part.m[g] - greatest);
-      total += weight * part.l[g];
-      for (int64_t d = 0; d < v_dim; ++d) out[d] += weight * part.o[g * v_dim + d];
+    for (int64_t i = 0; i < count; ++i) {
+      const Softmax part = part_of(i, g);
+      if (*part.l == 0.0f) continue;
+      const float weight = std::exp(*part.m - greatest);
+      total += weight * *part.l;
+      for (int64_t d = 0; d < v_dim; ++d) out[d] += weight * part.o[d];
     }
     const float inverse = total > 0.0f ? 1.0f / total : 0.0f;
     for (int64_t d = 0; d < v_dim; ++d) out[d] *= inverse;
@@ -62,26 +67,46 @@ int64_t Attend::prepare(const Context& context) {
   tiles_.clear();
   runs_.clear();
   shares_.clear();
+  mergings_.clear();
   const int64_t blocks = split_blocks(context);
+  int64_t most_rows = 1;
   for (const SequenceStep& sequence : context.step.sequences) {
-    if (sequence.rows >= kTileFrom) {
+    if (in_tiles(sequence)) {
       add_tiles(context, sequence);
+    } else if (const int64_t behind = together(sequence); behind > 0) {
+      add_together(sequence, behind, blocks);
+      most_rows = std::max(most_rows, sequence.rows);
     } else {
       add_runs(sequence, blocks);
     }
   }
-  partials_.fit(static_cast<int64_t>(runs_.size()), attention_.group(), attention_.v_dim);
+  partials_.fit(static_cast<int64_t>(runs_.size()), most_rows * attention_.group(), attention_.v_dim);
   count_splits();
   return static_cast<int64_t>(tiles_.size() + runs_.size());
+}
+
+// Up to which position all rows of a sequence read the same keys; 0 where that is nothing, or not worth it.
+int64_t Attend::together(const SequenceStep& sequence) const {
+  const KvPart& part = attention_.parts.front();
+  const int64_t high = sequence.start / kBlockTokens * kBlockTokens;
+  if (sequence.rows == 1 || sequence.rows > kTogetherTo || attention_.parts.size() > 1 || part.keep_first < high) return 0;
+  const int64_t low = attention_.visible(part, sequence.start).first;
+  const bool same = attention_.visible(part, sequence.start + sequence.rows - 1).first == low;
+  return same && high - low >= kTogetherBlocks * kBlockTokens ? high : 0;
+}
+
+bool Attend::in_tiles(const SequenceStep& sequence) const {
+  return sequence.rows >= kTileFrom && together(sequence) == 0;
 }
 
 int64_t Attend::split_blocks(const Context& context) const {
   int64_t blocks = 0;
   for (const SequenceStep& sequence : context.step.sequences) {
-    if (sequence.rows >= kTileFrom) continue;
+    if (in_tiles(sequence)) continue;
+    const int64_t times = together(sequence) > 0 ? 1 : sequence.rows;
     for (const KvPart& part : attention_.parts) {
       const auto [low, high] = attention_.visible(part, sequence.start);
-      blocks += sequence.rows * attention_.kv_heads * ceil_div(high - low, kBlockTokens);
+      blocks += times * attention_.kv_heads * ceil_div(high - low, kBlockTokens);
     }
   }
   const int64_t even = ceil_div(blocks, kSplitsPerThread * context.num_threads);
@@ -100,44 +125,70 @@ void Attend::add_tiles(const Context& context, const SequenceStep& sequence) {
 
 void Attend::add_runs(const SequenceStep& sequence, int64_t split_blocks) {
   for (int64_t i = 0; i < sequence.rows; ++i) {
-    cut(sequence.start + i, split_blocks);
+    cuts_.clear();
+    for (const KvPart& part : attention_.parts) {
+      const auto [low, high] = attention_.visible(part, sequence.start + i);
+      cut(part, low, high, split_blocks);
+    }
     const int64_t row = sequence.first_row + i, count = static_cast<int64_t>(cuts_.size());
-    const int64_t first = static_cast<int64_t>(runs_.size()), share = static_cast<int64_t>(shares_.size());
+    const int64_t first = static_cast<int64_t>(runs_.size()), merging = static_cast<int64_t>(mergings_.size());
     // Heads of one block lie side by side: threads that work at the same time should read neighbours.
     for (int64_t c = 0; c < count; ++c) {
       for (int64_t head = 0; head < attention_.kv_heads; ++head) {
-        runs_.push_back({&sequence, cuts_[c].part, row, head, cuts_[c].low, cuts_[c].high, first + head * count + c,
-                         share + head});
+        runs_.push_back({&sequence, cuts_[c].part, row, 1, head, cuts_[c].low, cuts_[c].high, first + head * count + c,
+                         merging + head});
       }
     }
-    for (int64_t head = 0; head < attention_.kv_heads; ++head) shares_.push_back({row, head, first + head * count, count});
+    for (int64_t head = 0; head < attention_.kv_heads; ++head) {
+      mergings_.push_back({static_cast<int64_t>(shares_.size()), 1, count});
+      shares_.push_back({row, head, first + head * count, count});
+    }
   }
 }
 
-void Attend::cut(int64_t position, int64_t split_blocks) {
+void Attend::add_together(const SequenceStep& sequence, int64_t behind, int64_t split_blocks) {
+  const KvPart& part = attention_.parts.front();
   cuts_.clear();
-  for (const KvPart& part : attention_.parts) {
-    auto [low, high] = attention_.visible(part, position);
-    if (high <= low) continue;
-    // Even splits: a short one at the end would cost as much to begin as the others.
-    const int64_t first = low / kBlockTokens, blocks = ceil_div(high, kBlockTokens) - first;
-    const int64_t count = std::max<int64_t>(1, (blocks + split_blocks / 2) / split_blocks);
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t end = i + 1 == count ? high : (first + blocks * (i + 1) / count) * kBlockTokens;
-      cuts_.push_back({&part, low, end});
-      low = end;
+  cut(part, attention_.visible(part, sequence.start).first, behind, split_blocks);
+  const int64_t count = static_cast<int64_t>(cuts_.size()), heads = attention_.kv_heads;
+  const int64_t first = static_cast<int64_t>(runs_.size()), merging = static_cast<int64_t>(mergings_.size());
+  for (int64_t c = 0; c < count; ++c) {
+    for (int64_t head = 0; head < heads; ++head) {
+      runs_.push_back({&sequence, &part, sequence.first_row, sequence.rows, head, cuts_[c].low, cuts_[c].high,
+                       first + head * count + c, merging + head});
     }
+  }
+  for (int64_t head = 0; head < heads; ++head) {
+    mergings_.push_back({static_cast<int64_t>(shares_.size()), sequence.rows, count + sequence.rows});
+    for (int64_t i = 0; i < sequence.rows; ++i) {
+      const int64_t own = static_cast<int64_t>(runs_.size()), row = sequence.first_row + i;
+      const int64_t high = attention_.visible(part, sequence.start + i).second;
+      runs_.push_back({&sequence, &part, row, 1, head, behind, high, own, merging + head});
+      shares_.push_back({row, head, first + head * count, count, i, own});
+    }
+  }
+}
+
+void Attend::cut(const KvPart& part, int64_t low, int64_t high, int64_t split_blocks) {
+  if (high <= low) return;
+  // Even splits: a short one at the end would cost as much to begin as the others.
+  const int64_t first = low / kBlockTokens, blocks = ceil_div(high, kBlockTokens) - first;
+  const int64_t count = std::max<int64_t>(1, (blocks + split_blocks / 2) / split_blocks);
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t end = i + 1 == count ? high : (first + blocks * (i + 1) / count) * kBlockTokens;
+    cuts_.push_back({&part, low, end});
+    low = end;
   }
 }
 
 void Attend::count_splits() {
-  const int64_t count = static_cast<int64_t>(shares_.size());
+  const int64_t count = static_cast<int64_t>(mergings_.size());
   if (count > left_capacity_) {
     left_ = std::make_unique<Left[]>(count);
     left_capacity_ = count;
   }
   for (int64_t i = 0; i < count; ++i) {
-    left_[i].splits.store(static_cast<int32_t>(shares_[i].count), std::memory_order_relaxed);
+    left_[i].splits.store(static_cast<int32_t>(mergings_[i].splits), std::memory_order_relaxed);
   }
 }
 
@@ -204,22 +255,38 @@ TilePart Attend::tile_part(const KvPart& part, const TileItem& item, int64_t low
 }
 
 void Attend::run_split(const Context& context, const RunItem& item, Worker& worker) {
-  const int64_t group = attention_.group();
+  const int64_t group = attention_.group(), heads = item.rows * group;
   const int64_t position = item.sequence->start + item.row - item.sequence->first_row;
   const Run run = attention_.run(*item.part, *item.sequence, item.low, item.high, position / kBlockTokens);
   partials_.reset(item.partial);
-  float* q = qkv_.row(item.row) + item.head * group * attention_.k_dim;
-  if (heads_.leaves(*item.sequence)) {
-    q = static_cast<float*>(worker.tile.get(group * attention_.k_dim * static_cast<int64_t>(sizeof(float))));
-    heads_.dress_queries(context, *item.sequence, item.head, q);
-    // Nobody but this split reads the block that the position is in.
-    if (item.high == position + 1) heads_.write_head(context, *item.part, *item.sequence, item.head);
+  const float* q = queries(context, item, worker);
+  // Nobody but this split reads the block that the position is in.
+  if (heads_.leaves(*item.sequence) && item.high == position + 1) {
+    heads_.write_head(context, *item.part, *item.sequence, item.head);
   }
-  void* scratch = worker.kernel.get(context.kernels.decode_scratch(attention_.k_dim, attention_.v_dim, group));
-  context.kernels.attend_run(item.part->view, item.head, q, group, run, attention_.softcap, partials_.at(item.partial),
+  void* scratch = worker.kernel.get(context.kernels.decode_scratch(attention_.k_dim, attention_.v_dim, heads));
+  context.kernels.attend_run(item.part->view, item.head, q, heads, run, attention_.softcap, partials_.at(item.partial),
                              scratch);
-  const bool last = left_[item.share].splits.fetch_sub(1, std::memory_order_acq_rel) == 1;
-  if (last) merge_share(context, shares_[item.share]);
+  const bool last = left_[item.merging].splits.fetch_sub(1, std::memory_order_acq_rel) == 1;
+  if (!last) return;
+  const Merging& merging = mergings_[item.merging];
+  for (int64_t i = 0; i < merging.count; ++i) merge_share(context, shares_[merging.first + i]);
+}
+
+// The dressed queries of a KV head in the rows of a split, [rows * G, k_dim].
+const float* Attend::queries(const Context& context, const RunItem& item, Worker& worker) {
+  const int64_t numbers = attention_.group() * attention_.k_dim;
+  const bool left = heads_.leaves(*item.sequence);
+  if (item.rows == 1 && !left) return qkv_.row(item.row) + item.head * numbers;
+  float* q = static_cast<float*>(worker.tile.get(item.rows * numbers * static_cast<int64_t>(sizeof(float))));
+  if (left) {
+    heads_.dress_queries(context, *item.sequence, item.head, q);
+    return q;
+  }
+  for (int64_t i = 0; i < item.rows; ++i) {
+    std::copy_n(qkv_.row(item.row + i) + item.head * numbers, numbers, q + i * numbers);
+  }
+  return q;
 }
 
 void Attend::merge_share(const Context& context, const Shares& shares) {

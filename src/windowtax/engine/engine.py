@@ -155,7 +155,10 @@ class Engine:
         for chunk in step.chunks:
             request = self.requests[chunk.sequence.sequence_id]
             if chunk.samples:
-                events += self._book_tokens(request, agreed[request.request_id][0], logprobs[row:], now)
+                tokens = agreed[request.request_id][0]
+                if request.lookup is not None and chunk.num_drafts:
+                    request.lookup.learn(chunk.num_drafts, len(tokens) - 1)
+                events += self._book_tokens(request, tokens, logprobs[row:], now)
                 row += chunk.num_drafts + 1
             else:
                 events.append(Event(request.request_id, chunk.end))
