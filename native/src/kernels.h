@@ -218,6 +218,7 @@ struct Kernels {
   void (*add)(const float* x, int64_t count, float* out);  // out += x
   void (*scale)(float factor, int64_t count, float* x);
   void (*softcap)(float cap, int64_t count, float* x);
+  float (*greatest)(const float* x, int64_t count);  // NaN where one is
 
   // --- decode attention and codecs (kernels/append.cpp, decode.cpp, blocks_topk.cpp) ---
 

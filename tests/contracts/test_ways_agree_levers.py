@@ -12,8 +12,10 @@ import pytest
 from tests.cases.families import save_tiny
 from tests.engine.harness import block_size_of, greedy, make_engine, run_all
 
+from windowtax.engine.candidates import likeliest
 from windowtax.engine.engine import Engine
 from windowtax.engine.load import LoadedModel, load_model
+from windowtax.schedule.step import Step
 from windowtax.spec.dtypes import cache_dtype
 
 OUTPUT = 12
@@ -65,14 +67,15 @@ def _cold_until_narrow(
 ) -> list[int]:
     engine = _engine(model, dtype, step_tokens=256, block_size=block_size)
     wide: list[bool] = []
-    sample = engine.sampler.sample
+    run = engine.runner.run
 
-    def watched(logits: np.ndarray, states: list) -> list[int]:
-        best = np.sort(logits[0])[::-1]
-        wide.append(bool(best[0] - best[1] > margin))
-        return sample(logits, states)
+    def watched(step: Step) -> list[int]:
+        logits = run(step)
+        best = np.sort(logits, axis=-1)[:, ::-1]
+        wide.extend((best[:, 0] - best[:, 1] > margin).tolist())
+        return likeliest(logits)
 
-    engine.sampler.sample = watched
+    engine.runner.choose = watched
     tokens = run_all(engine, [prompt], greedy(OUTPUT))[0]
     return tokens[: wide.index(False)] if False in wide else tokens
 

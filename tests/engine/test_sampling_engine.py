@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.cases.families import save_tiny
-from tests.engine.harness import make_engine
+from tests.engine.harness import make_engine, say
 from tests.engine.spelling import END_ID, TEXTS, ascii_tokenizer
 from tests.native.harness import BLOCK_SIZE, load_native, native
 from windowtax.cache.shared import SharedCache
@@ -182,16 +182,6 @@ def forced(text: str) -> list[int]:
     return [TEXTS.index({" ": "Ġ", "\n": "Ċ"}.get(character, character)) for character in text]
 
 
-class _Says:
-    """A stand-in for the sampler that says what a test wants it to, so that ends can be placed."""
-
-    def __init__(self, ids: list[int]) -> None:
-        self.ids = iter(ids)
-
-    def sample(self, logits: np.ndarray, requests: list[Any]) -> list[int]:
-        return [next(self.ids) for _ in requests]
-
-
 @pytest.mark.parametrize(
     ("ids", "settings", "text", "num_tokens", "reason"),
     [
@@ -206,7 +196,6 @@ class _Says:
 )
 def test_where_answers_end(
     witness: tuple[torch.nn.Module, LoadedModel],
-    monkeypatch: pytest.MonkeyPatch,
     ids: list[int],
     settings: dict[str, Any],
     text: str,
@@ -214,7 +203,7 @@ def test_where_answers_end(
     reason: FinishReason,
 ) -> None:
     engine = make_engine(witness[1], 64)
-    monkeypatch.setattr(engine, "sampler", _Says(ids))
+    say(engine, ids)
     request = engine.add(PROMPT, params(**settings))
     shown = [event.text for event in engine.run(request)]
     assert (request.text, len(request.output_ids), request.finish_reason) == (text, num_tokens, reason)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from windowtax.engine.backend import Backend
+from windowtax.engine.candidates import likeliest
 from windowtax.engine.engine import Engine
 from windowtax.engine.load import LoadedModel, open_files
 from windowtax.nn.recorded.attention import BLOCK_SIZE
@@ -41,7 +42,7 @@ def computes(spec: ModelSpec) -> bool:
 
 
 def watch_logits(engine: Engine) -> list[torch.Tensor]:
-    """The list that every further step's logits [rows, vocab_size] are added to."""
+    """The list that every further step's logits [rows, vocab_size] are added to. Tokens are chosen from these then."""
     seen: list[torch.Tensor] = []
     compute = engine.runner.run
 
@@ -51,6 +52,7 @@ def watch_logits(engine: Engine) -> list[torch.Tensor]:
         return logits
 
     engine.runner.run = run
+    engine.runner.choose = lambda step: likeliest(run(step))
     return seen
 
 

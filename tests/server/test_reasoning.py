@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.engine.harness import say
 from tests.server.harness import CHATML, Running, serving
 from windowtax.base.errors import BadInput
 from windowtax.engine.grammar import HERMES_CALLS, Grammar, Grammars
@@ -73,8 +74,7 @@ def thinker(model: LoadedModel) -> Iterator[Running]:
 
 def saying(server: Running, text: str) -> None:
     """The next answer has this text: the model's own choices are random ones."""
-    ids = iter([*server.served.tokenizer.encode(text), *server.served.tokenizer.encode("<|im_end|>")])
-    server.engine.sampler.sample = lambda _, states: [next(ids) for _ in states]  # type: ignore[method-assign]
+    say(server.engine, [*server.served.tokenizer.encode(text), *server.served.tokenizer.encode("<|im_end|>")])
 
 
 NUM_THOUGHTS = SAID.index("</think>") + len("</think>")

@@ -135,14 +135,14 @@ def test_closing_without_patience(service: EngineService) -> None:
 
 def breaking(engine: Engine, poisoned: list[int]) -> None:
     """Makes every step raise that computes a sequence with this prompt."""
-    run = engine.runner.run
+    choose = engine.runner.choose
 
-    def poisoned_run(step: Any) -> Any:
+    def poisoned_choose(step: Any) -> Any:
         if any(chunk.sequence.token_ids[: len(poisoned)] == poisoned for chunk in step.chunks):
             raise RuntimeError("a made-up kernel fault")
-        return run(step)
+        return choose(step)
 
-    engine.runner.run = poisoned_run  # pyright: ignore[reportAttributeAccessIssue]
+    engine.runner.choose = poisoned_choose  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_a_failing_step_ends_only_the_guilty(service: EngineService, model: LoadedModel) -> None:

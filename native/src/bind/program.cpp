@@ -130,8 +130,11 @@ void bind_program(nb::module_& module) {
       .def("attend", &Program::attend, nb::arg("attention"), nb::arg("qkv"), nb::arg("out"))
       .def("norm_add", &Program::norm_add, nb::arg("x"), nb::arg("weight"), nb::arg("eps"), nb::arg("out"))
       .def("gather", &Program::gather, nb::arg("x"), nb::arg("out"))
-      .def("cap", &Program::cap, nb::arg("x"), nb::arg("cap"))
+      .def("head", &Program::head, nb::arg("ready"), nb::arg("matrix"), nb::arg("bias"), nb::arg("cap"), nb::arg("out"))
       .def("run", nb::overload_cast<const Step&>(&Program::run), nb::arg("step"), nb::call_guard<nb::gil_scoped_release>())
+      .def("choose", &Program::choose, nb::arg("step"), nb::call_guard<nb::gil_scoped_release>(),
+           "One step, of which no logits are left: the column of each row's largest, of equals the first; -1 where one is "
+           "NaN.")
       .def(
           "rows",
           [](Program& self, int buffer, int64_t count) {

@@ -107,6 +107,25 @@ void softcap(float cap, int64_t count, float* x) {
   for (; i < count; ++i) x[i] = softcap_lanes(all_lanes(x[i]), cap)[0];
 }
 
+float greatest(const float* x, int64_t count) {
+  Floats most = all_lanes(-INFINITY);
+  Ints odd = {};
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const Floats now = load_floats(x + i);
+    most = greater_lanes(now, most);
+    odd |= now != now;
+  }
+  bool any_odd = false;
+  for (int64_t lane = 0; lane < kLanes; ++lane) any_odd |= odd[lane] != 0;
+  float found = greatest_of_lanes(most);
+  for (; i < count; ++i) {
+    any_odd |= x[i] != x[i];
+    found = x[i] > found ? x[i] : found;
+  }
+  return any_odd ? NAN : found;
+}
+
 }  // namespace
 
 void add_elementwise(Kernels& table) {
@@ -117,6 +136,7 @@ void add_elementwise(Kernels& table) {
   table.add = add;
   table.scale = scale;
   table.softcap = softcap;
+  table.greatest = greatest;
 }
 
 WINDOWTAX_END_LEVEL

@@ -101,6 +101,8 @@ void Linear::run(const Context& context, int64_t chunk, Worker& worker) {
   // Chunks that follow each other share their rows, so that these stay in the second-level cache.
   const int64_t block = chunk / panel_chunks_, first_panel = chunk % panel_chunks_ * panels_;
   const int64_t last_panel = std::min(matrix_.panels(), first_panel + panels_);
+  const int64_t first = first_panel * kPanelRows, columns = (last_panel - first_panel) * kPanelRows;
+  const int64_t count = std::min(matrix_.rows - first, columns);
   const auto [first_row, rows] = ready_.block(block);
   const void* ready = ready_.rows(context, block, worker);
   void* scratch = worker.kernel.get(context.kernels.multiply_scratch);
@@ -113,18 +115,20 @@ void Linear::run(const Context& context, int64_t chunk, Worker& worker) {
                         out_.columns() - column_,
                         feeds ? next_->room(block) : nullptr};
     context.kernels.multiply_into(matrix_, ready, rows, first_panel, last_panel, finish, scratch);
+    ended(context, {first_row, rows}, first, count, worker);
     return;
   }
-  const int64_t columns = (last_panel - first_panel) * kPanelRows;
   float* product = static_cast<float*>(worker.tile.get(rows * columns * static_cast<int64_t>(sizeof(float))));
   context.kernels.multiply(matrix_, ready, rows, first_panel, last_panel, product, columns, scratch);
-  const int64_t first = first_panel * kPanelRows;
-  const int64_t count = std::min(matrix_.rows - first, columns);
-  for (int64_t i = 0; i < rows; ++i) end(context, first_row + i, first, count, product + i * columns);
+  for (int64_t i = 0; i < rows; ++i) end(context, first_row + i, first, count, product + i * columns, worker);
 }
 
-void Linear::end(const Context& context, int64_t row, int64_t first, int64_t count, float* product) {
+void Linear::add_bias(const Context& context, int64_t first, int64_t count, float* product) const {
   if (!bias_.empty()) context.kernels.add(bias_.data() + first, count, product);
+}
+
+void Linear::end(const Context& context, int64_t row, int64_t first, int64_t count, float* product, Worker&) {
+  add_bias(context, first, count, product);
   if (ending_ == Ending::store) {
     std::copy(product, product + count, out_.row(row) + column_ + first);
   } else if (ending_ == Ending::add) {

@@ -78,11 +78,16 @@ class Linear : public Operation {
   bool can_feed(const Buffer& x) const;
   void feed(Ready& next) { next_ = &next; }
 
- private:
-  void end(const Context& context, int64_t row, int64_t first, int64_t count, float* product);
+ protected:
+  // Ends one row's product, columns first ... first + count - 1 of it.
+  virtual void end(const Context& context, int64_t row, int64_t first, int64_t count, float* product, Worker& worker);
+  // Called when the same columns of many rows were ended into the buffer at once.
+  virtual void ended(const Context&, const Ready::Rows&, int64_t, int64_t, Worker&) {}
+  void add_bias(const Context& context, int64_t first, int64_t count, float* product) const;
+  Buffer& out() { return out_; }
 
   Ready& ready_;
-  Matrix matrix_;
+  const Matrix matrix_;
   std::vector<float> bias_;
   Ending ending_;
   Buffer& out_;

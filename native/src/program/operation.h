@@ -38,6 +38,7 @@ struct Context {
   const Kernels& kernels;
   const Step& step;
   int num_threads;
+  bool chooses = false;  // of logits only the largest of each row is wanted
 };
 
 class Operation {

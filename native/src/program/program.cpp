@@ -93,10 +93,17 @@ void Program::norm_add(int x, std::vector<float> weight, float eps, int out) {
 
 void Program::gather(int x, int out) { add<Gather>(at(x), at(out)); }
 
-void Program::cap(int x, float cap) { add<Cap>(at(x), cap); }
+void Program::head(int ready, int matrix, std::vector<float> bias, float cap, int out) {
+  head_ = &add<Head>(*readies_.at(ready), matrices_.at(matrix), std::move(bias), cap, at(out));
+}
 
-void Program::run(const Step& step) {
-  const Context context{kernels_, step, crew_.num_threads()};
+std::vector<int64_t> Program::choose(const Step& step) {
+  if (!head_) throw std::invalid_argument("choose without a head");
+  run(Context{kernels_, step, num_threads(), true});
+  return head_->chosen(step);
+}
+
+void Program::run(const Context& context) {
   chunks_.clear();
   for (const auto& operation : operations_) chunks_.push_back(operation->prepare(context));
   context_ = &context;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "program/attend.h"
+#include "program/head.h"
 #include "program/heads.h"
 #include "program/linear.h"
 #include "program/rows.h"
@@ -41,9 +42,12 @@ class Program : private Work {
   void attend(int attention, int qkv, int out);
   void norm_add(int x, std::vector<float> weight, float eps, int out);
   void gather(int x, int out);
-  void cap(int x, float cap);
+  void head(int ready, int matrix, std::vector<float> bias, float cap, int out);
 
-  void run(const Step& step);
+  // One step; the logits are in the head's buffer then.
+  void run(const Step& step) { run(Context{kernels_, step, num_threads()}); }
+  // The same, but no logits are left: of each sampled row the largest, as Head::chosen says.
+  std::vector<int64_t> choose(const Step& step);
   Buffer& at(int buffer) { return *buffers_.at(buffer); }
   int64_t num_operations() const { return static_cast<int64_t>(operations_.size()); }
   // Bytes that buffers take now.
@@ -54,6 +58,7 @@ class Program : private Work {
   int64_t num_chunks(int64_t phase) const override { return chunks_[phase]; }
   bool in_shares(int64_t phase) const override { return operations_[phase]->in_shares(*context_); }
   void run(int64_t phase, int64_t chunk, Worker& worker) override;
+  void run(const Context& context);
   Bytes first_read(int64_t phase, int64_t chunk) const override {
     return operations_[phase]->first_read(*context_, chunk);
   }
@@ -81,6 +86,7 @@ class Program : private Work {
   Scratch fed_rows_[4];     // those that a product leaves ready
   Linear* last_ = nullptr;  // the operation before, where it is a product
   Heads* last_heads_ = nullptr;
+  Head* head_ = nullptr;
   std::vector<int64_t> chunks_;
   const Context* context_ = nullptr;
 };

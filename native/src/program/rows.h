@@ -1,4 +1,4 @@
-// Operations on rows: embedding, RoPE angles, a norm that is added, the choice of sampled rows, the cap on logits.
+// Operations on rows: embedding, RoPE angles, a norm that is added, the choice of sampled rows.
 
 #pragma once
 
@@ -70,20 +70,6 @@ class Gather : public Operation {
  private:
   Buffer& x_;
   Buffer& out_;
-};
-
-// x = cap * tanh(x / cap).
-class Cap : public Operation {
- public:
-  Cap(Buffer& x, float cap) : x_(x), cap_(cap) {}
-  int64_t prepare(const Context& context) override { return x_.rows(context.step); }
-  void run(const Context& context, int64_t chunk, Worker&) override {
-    context.kernels.softcap(cap_, x_.columns(), x_.row(chunk));
-  }
-
- private:
-  Buffer& x_;
-  float cap_;
 };
 
 }  // namespace windowtax

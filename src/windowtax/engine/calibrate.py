@@ -15,7 +15,6 @@ import numpy as np
 from windowtax.cache.manager import CacheManager
 from windowtax.catalog.machine import EngineRates
 from windowtax.engine.backend import Backend, weight_format
-from windowtax.engine.candidates import Logits
 from windowtax.engine.load import LoadedModel
 from windowtax.engine.sampling import SamplingParams
 from windowtax.engine.session import EngineOptions, open_engine
@@ -146,16 +145,16 @@ class _Bench:
         engine = open_engine(model, _DECODES + 8, EngineOptions())
         engine.add([1], SamplingParams(max_tokens=_DECODES + 4, ignore_eos=True))
         engine.step()
-        run, inside_s = engine.runner.run, 0.0
+        choose, inside_s = engine.runner.choose, 0.0
 
-        def timed(step: Step) -> Logits:
+        def timed(step: Step) -> list[int]:
             nonlocal inside_s
             began = time.perf_counter()
-            logits = run(step)
+            token_ids = choose(step)
             inside_s = time.perf_counter() - began
-            return logits
+            return token_ids
 
-        engine.runner.run = timed
+        engine.runner.choose = timed
         return sorted(_seconds(engine.step) - inside_s for _ in range(_DECODES))[_DECODES // 4]
 
     def weight_beyond_s(self, reads: Reads, constant_s: float) -> float:

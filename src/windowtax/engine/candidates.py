@@ -26,6 +26,22 @@ _COLDEST = 1e-30
 _BLOCK = 256
 
 
+class NotANumber(WindowtaxError):
+    """Logits that are NaN."""
+
+    def __init__(self) -> None:
+        super().__init__("The model computed logits that are not numbers (NaN).", "Check the weights.")
+
+
+def likeliest(logits: Logits) -> list[int]:
+    """Of each row of logits [B, V] the id of the largest, of equals the lowest. Raises NotANumber."""
+    found: list[int] = logits.argmax(axis=-1).tolist()
+    # For numpy, NaN is larger than every number.
+    if any(math.isnan(row[place]) for row, place in zip(logits, found, strict=True)):
+        raise NotANumber
+    return found
+
+
 def candidates(row: Row, params: SamplingParams) -> tuple[Ids | None, Weights]:
     """The tokens that top-k, top-p and min-p leave of a row [V], and weights [N] that their probabilities go by.
 

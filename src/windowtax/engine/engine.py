@@ -8,7 +8,6 @@ from windowtax.base.errors import BadInput
 from windowtax.cache.manager import CacheManager
 from windowtax.cache.miss import explain_miss
 from windowtax.cache.shared import SharedCache
-from windowtax.engine.candidates import Logits
 from windowtax.engine.detokenize import StreamDecoder
 from windowtax.engine.load import LoadedModel
 from windowtax.engine.logprobs import TokenLogprob
@@ -117,8 +116,7 @@ class Engine:
         if not step.chunks:
             self.cache.wait(_WAIT_S)  # all that could run waits for its prefix
             return []
-        logits = self.runner.run(step)
-        return self._commit(step, *self._sample(step, logits), began)
+        return self._commit(step, *self._sample(step), began)
 
     def run(self, request: Request) -> Iterator[Event]:
         """Steps until this request is finished; yields its events. Other requests go on beside it."""
@@ -130,14 +128,19 @@ class Engine:
         own = frozenset[int]() if tokenizer is None or params.ignore_eos else tokenizer.stop_token_ids
         return own | frozenset(params.stop_token_ids)
 
-    def _sample(self, step: Step, logits: Logits) -> tuple[list[int], list[TokenLogprob | None]]:
-        logits = score_prompts(step, logits, self.requests)
+    def _sample(self, step: Step) -> tuple[list[int], list[TokenLogprob | None]]:
+        """Computes the step, and chooses tokens: the next ones, and after each draft."""
         states = [
             self.requests[chunk.sequence.sequence_id].sampling
             for chunk in step.chunks
             if chunk.samples
             for _ in range(chunk.num_drafts + 1)
         ]
+        scores = any(chunk.sequence.scores_prompt for chunk in step.chunks)
+        if not scores and not any(state.wants_logits for state in states):
+            token_ids = self.runner.choose(step)
+            return token_ids, [None] * len(token_ids)
+        logits = score_prompts(step, self.runner.run(step), self.requests)
         if not states:
             return [], []
         token_ids = self.sampler.sample(logits, states)

@@ -1,4 +1,4 @@
-"""The runner: a Step goes to whoever computes, and logits come back."""
+"""The runner: a Step goes to whoever computes, and logits come back, or only the largest of each row."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from windowtax.cache.manager import CacheManager
-from windowtax.engine.candidates import Logits
+from windowtax.engine.candidates import Logits, NotANumber, likeliest
 from windowtax.nn.recorded.decoder import RecordedDecoder, SequenceTables
 from windowtax.schedule.step import Chunk, Step
 from windowtax.store.planes import PlaneStore
@@ -26,6 +26,10 @@ class Runner(ABC):
 
         They are valid until the next step.
         """
+
+    def choose(self, step: Step) -> list[int]:
+        """Of each row of `run`'s logits the id of the largest, of equals the lowest. Raises WindowtaxError for NaN."""
+        return likeliest(self.run(step))
 
 
 def make_runner(decoder: Decoder | RecordedDecoder, cache: CacheManager, device: str) -> Runner:
@@ -47,6 +51,12 @@ class NativeRunner(Runner):
 
     def run(self, step: Step) -> Logits:
         return self._recording.run([self._tables(chunk) for chunk in step.chunks])
+
+    def choose(self, step: Step) -> list[int]:
+        token_ids = self._recording.choose([self._tables(chunk) for chunk in step.chunks])
+        if min(token_ids, default=0) < 0:
+            raise NotANumber
+        return token_ids
 
     def _tables(self, chunk: Chunk) -> SequenceTables:
         tables = self._cache.tables(chunk.sequence.sequence_id)

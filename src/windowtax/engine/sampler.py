@@ -6,13 +6,12 @@ The work is done in numpy: for a row or two, its calls cost less than torch's, a
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from math import isnan
 
 import numpy as np
 from numpy.typing import NDArray
 
 from windowtax.base.errors import WindowtaxError
-from windowtax.engine.candidates import Logits, Row, candidates, pick
+from windowtax.engine.candidates import Logits, Row, candidates, likeliest, pick
 from windowtax.engine.grammar import Follower
 from windowtax.engine.sampling import SamplingParams
 
@@ -24,8 +23,9 @@ _BANNED = 1e30
 class SamplingState:
     """One request as the sampler sees it. token_ids: the prompt, and later the answer; the live list, only read here.
 
-    end_ids: tokens that end the answer. Each request draws from a generator of its own, once per token, so its tokens
-    depend on its seed and its logits and on nothing else in the batch.
+    end_ids: tokens that end the answer. wants_logits: whether the id of the largest logit is not all that is needed.
+    Each request draws from a generator of its own, once per token, so its tokens depend on its seed and its logits and
+    on nothing else in the batch.
     """
 
     params: SamplingParams
@@ -39,8 +39,10 @@ class SamplingState:
     _num_seen: int = field(default=0, init=False, repr=False)
     _follower: Follower | None = field(default=None, init=False, repr=False)
     _num_followed: int = field(init=False, repr=False)
+    wants_logits: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        self.wants_logits = not self.params.is_plain or self.params.logprobs is not None
         self._num_prompt_tokens = self._num_followed = len(self.token_ids)
         if self.params.grammar is not None:
             self._follower = self.params.grammar.follow()
@@ -135,10 +137,7 @@ class Sampler:
         Without temperature: the largest logit, of equals the lowest id. Raises WindowtaxError for logits that are NaN,
         and where an answer cannot go on in its grammar.
         """
-        chosen: list[int] = logits.argmax(axis=-1).tolist()
-        # For numpy, NaN is larger than every number.
-        if any(isnan(row[likeliest]) for row, likeliest in zip(logits, chosen, strict=True)):
-            raise WindowtaxError("The model computed logits that are not numbers (NaN).", "Check the weights.")
+        chosen = likeliest(logits)
         for index, request in enumerate(requests):
             if not request.params.is_plain:
                 chosen[index] = _choose(logits[index], request)
@@ -149,10 +148,10 @@ def _choose(row: Row, request: SamplingState) -> int:
     row = request.edited(row)
     follower = request.follower()
     if request.params.is_greedy:
-        likeliest = int(row.argmax())
+        largest = int(row.argmax())
         # Most tokens that a model wants are allowed, and asking for one is cheaper than asking for all.
-        if follower is None or follower.allows(likeliest):
-            return likeliest
+        if follower is None or follower.allows(largest):
+            return largest
     if follower is not None:
         row = _masked(row, follower.allowed())
         if request.params.is_greedy:

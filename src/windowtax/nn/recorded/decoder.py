@@ -227,15 +227,25 @@ class Recording:
 
     def run(self, sequences: Sequence[SequenceTables]) -> Floats:
         """Logits [number of sampled rows, vocab_size] in float32, valid until the next run. Writes into the store."""
-        step = self._tape.module.Step()
-        for one in sequences:
-            rotation = self._tape.frequencies(one.context_tokens)
-            step.add(one.token_ids, one.start, one.sampled, one.tables, one.firsts, rotation)
-        self._tape.program.run(step)
+        self._tape.program.run(self._step(sequences))
         num_rows = sum(one.sampled for one in sequences)
         if num_rows == 0:
             return np.empty((0, self._decoder.spec.vocab_size), dtype=np.float32)
         return self._tape.program.rows(self._logits, num_rows)
+
+    def choose(self, sequences: Sequence[SequenceTables]) -> list[int]:
+        """Of each row of `run`'s logits the largest, of equals the first; -1 where one is NaN. Writes into the store.
+
+        It is found where the head computes it, so that logits need not be kept.
+        """
+        return self._tape.program.choose(self._step(sequences))
+
+    def _step(self, sequences: Sequence[SequenceTables]):
+        step = self._tape.module.Step()
+        for one in sequences:
+            rotation = self._tape.frequencies(one.context_tokens)
+            step.add(one.token_ids, one.start, one.sampled, one.tables, one.firsts, rotation)
+        return step
 
     def _record_layer(self, index: int, layer: RecordedLayer, hidden: int) -> None:
         tape, spec, norms = self._tape, layer.spec, layer.norms
@@ -272,9 +282,8 @@ class Recording:
         sampled = tape.buffer("sampled", spec.hidden_size, sampled=True)
         logits = tape.buffer("logits", spec.vocab_size, sampled=True)
         tape.program.gather(hidden, sampled)
-        tape.multiply(sampled, [decoder.head], logits, norm=decoder.norm, eps=spec.norm_eps, bias=decoder.head_bias)
-        if spec.logit_softcap is not None:
-            tape.program.cap(logits, spec.logit_softcap)
+        cap, bias = spec.logit_softcap or 0.0, decoder.head_bias
+        tape.head(sampled, decoder.head, logits, norm=decoder.norm, eps=spec.norm_eps, bias=bias, cap=cap)
         return logits
 
 

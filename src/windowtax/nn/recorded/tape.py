@@ -83,6 +83,13 @@ class Tape:
             self.program.linear(ready[packed.format], self.matrix(packed), part, int(ending), out, column)
             column += packed.rows
 
+    def head(
+        self, x: int, packed: PackedMatrix, out: int, *, norm: Floats, eps: float, bias: Floats | None, cap: float
+    ) -> None:
+        """Logits: out = norm(x) @ rows of the matrix, plus bias; then cap * tanh(out / cap) unless cap is 0."""
+        ready = self.program.ready(x, int(packed.format), norm.tolist(), eps)
+        self.program.head(ready, self.matrix(packed), [] if bias is None else bias.tolist(), cap, out)
+
     def _table(self, index: int, table: RopeTable) -> int:
         key = (index, table)
         if key not in self._frequencies:
