@@ -94,8 +94,8 @@ void multiply_bf16_tiles(const Product& product);  // up to kTileRows rows of bf
 void multiply_into(const Matrix& matrix, const void* ready, int64_t rows, int64_t first_panel, int64_t last_panel,
                    const Finish& finish, void* scratch);
 
-// Scratch of a multiply of any kind.
-constexpr int64_t kScratchBytes = 128 * 1024;
+// Scratch of a multiply of any kind: one large page.
+constexpr int64_t kScratchBytes = 2 << 20;
 
 // Weights come from memory: what lies this far ahead is fetched while the units before it are multiplied, into the L2
 // cache. Measured on one row of q4 by two threads (L3 behind them): 56 GB/s, as fast as reading alone; 50 at 8 KiB ahead;

@@ -1,14 +1,14 @@
 // Products of many rows: AMX bf16 with fp32 sums. bf16 units are B tiles as they lie; q8 and q4 units are widened to
-// such tiles in scratch, once for up to 288 rows.
+// such tiles in scratch, once for all rows of the call.
 //
-// A block is two tiles of rows by two panels, in four sum registers. What limits it are the loads of tiles: four
-// products take 64 cycles, four loads from the second-level cache 77 to 90. So two panels stay in the first-level cache
-// (kSpan units of them at a time) while rows stream past it (measured: 77 cycles for four products, 103 where rows drive
-// the panels out). The block before is ended meanwhile, some rows after each step: vectors and tiles overlap.
+// The tiles of some panels stay in the second-level cache (a part), a block of rows in the first-level one (kSpan units
+// of it at a time) while the panels pass. So a row's results are written side by side, weights are widened and fetched
+// once for all rows, and rows may come from far away: they are read once for all panels of the part. Sums of plain
+// products begin as what is there already (the residual stream, bias, the sums of units before) and are stored by tiles
+// where they belong; gates and ups go by way of scratch, and the square before is gated beside the products of the next.
 
 #include "kernels/activation.h"
-#include "kernels/weights.h"
-#include "kernels/weights_tiles.h"
+#include "kernels/weights_square.h"
 #include "kernels/weights_widen.h"
 
 WINDOWTAX_BEGIN_LEVEL
@@ -17,17 +17,18 @@ WINDOWTAX_BEGIN_LEVEL
 
 namespace {
 
-constexpr int64_t kTileBytes = 1024;
-constexpr int64_t kSpan = 20;
-constexpr int64_t kBlockRows = 2 * kTileRows, kBlockColumns = 2 * kPanelRows;
-constexpr int64_t kMostBlocks = 9;  // of rows at a time
+constexpr int64_t kSpan = 20;       // units of a block of rows in the first-level cache: 40 KiB
+constexpr int64_t kMostPairs = 27;  // of panels in a part
+constexpr int64_t kMostTiles = 2 * kMostPairs * kSpan;
 
 using Sums = float[kBlockRows][kBlockColumns];
 
 struct Scratch {
-  alignas(64) Sums between[kMostBlocks];  // of spans
+  alignas(64) uint8_t tiles[kMostTiles * kTileBytes];  // of a part, [panel][unit]
+  alignas(64) Sums between[kMostPairs];                // of gates and ups, from span to span
   alignas(64) Sums done[2];
-  alignas(64) uint8_t tiles[2 * kSpan * kTileBytes];
+  alignas(64) Sums edge;
+  alignas(64) float bias[kMostPairs][kBlockColumns];
 };
 static_assert(sizeof(Scratch) <= kScratchBytes);
 
@@ -39,15 +40,7 @@ struct Place {
 
 __mmask16 mask_of(int64_t width) { return width > 0 ? row_mask(width) : __mmask16(0); }
 
-inline void end_plain(const Finish& f, const Place& place, int64_t row, __m512 low, __m512 high, bool add) {
-  float* const out = f.out + row * f.out_stride + place.first;
-  if (add) {
-    low = _mm512_add_ps(low, _mm512_maskz_loadu_ps(place.low, out));
-    high = _mm512_add_ps(high, _mm512_maskz_loadu_ps(place.high, out + kPanelRows));
-  }
-  _mm512_mask_storeu_ps(out, place.low, low);
-  _mm512_mask_storeu_ps(out + kPanelRows, place.high, high);
-}
+constexpr bool is_gated(Ending ending) { return ending == Ending::gated_silu || ending == Ending::gated_gelu; }
 
 inline void end_gated(const Finish& f, const Place& place, int64_t row, __m512 gate, __m512 up, int activation) {
   const __m512 x = _mm512_mul_ps(activated_lanes(activation, gate), up);
@@ -62,80 +55,19 @@ inline void end_gated(const Finish& f, const Place& place, int64_t row, __m512 g
          sizeof codes);
 }
 
-// A block whose sums are done, on its way out.
+// A square of gates and ups whose sums are done, on its way out.
 struct Pending {
-  const float* sums;
-  int64_t row, end;  // the next row and the one past the last, of all activations
-  Place place;
+  const float* sums = nullptr;
+  int64_t row = 0, end = 0;  // the next row and the one past the last, of all activations
+  Place place = {0, 0, 0};
 };
 
 template <Ending kEnding>
 inline __attribute__((always_inline)) void end_rows(const Finish& f, Pending& pending, int64_t count) {
   for (; count > 0 && pending.row < pending.end; --count, ++pending.row, pending.sums += kBlockColumns) {
-    __m512 low = _mm512_load_ps(pending.sums), high = _mm512_load_ps(pending.sums + kPanelRows);
-    if (f.bias) {
-      const float* const bias = f.bias + pending.place.first;
-      low = _mm512_add_ps(low, _mm512_maskz_loadu_ps(pending.place.low, bias));
-      high = _mm512_add_ps(high, _mm512_maskz_loadu_ps(pending.place.high, bias + kPanelRows));
-    }
-    if constexpr (kEnding == Ending::gated_silu || kEnding == Ending::gated_gelu) {
-      end_gated(f, pending.place, pending.row, low, high, kEnding == Ending::gated_silu ? 0 : 1);
-    } else {
-      end_plain(f, pending.place, pending.row, low, high, kEnding == Ending::add);
-    }
+    const __m512 gate = _mm512_load_ps(pending.sums), up = _mm512_load_ps(pending.sums + kPanelRows);
+    end_gated(f, pending.place, pending.row, gate, up, kEnding == Ending::gated_silu ? 0 : 1);
   }
-}
-
-// Weights that come next, brought into the second-level cache: some lines at every step.
-struct Fetch {
-  const uint8_t* at;
-  const uint8_t* end;
-  int64_t step;  // bytes
-
-  void operator()() {
-    for (int64_t i = 0; i < step && at < end; i += 64, at += 64) {
-      _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T1);
-    }
-  }
-};
-
-// Two tiles of rows against the tiles of two panels.
-struct Block {
-  const uint8_t *a0, *a1, *b0, *b1;
-  int64_t units;
-  const float* from;  // the sums so far, or null
-  float* to;
-};
-
-template <typename Beside>
-inline __attribute__((always_inline)) void run_block(const Block& block, Beside beside) {
-  constexpr int64_t kHalf = kTileRows * kBlockColumns, kStride = kBlockColumns * 4;
-  if (const float* from = block.from) {
-    TILE_LOAD_PAST(0, from, kStride);
-    TILE_LOAD_PAST(1, from + kPanelRows, kStride);
-    TILE_LOAD_PAST(2, from + kHalf, kStride);
-    TILE_LOAD_PAST(3, from + kHalf + kPanelRows, kStride);
-  } else {
-    TILE_ZERO(0);
-    TILE_ZERO(1);
-    TILE_ZERO(2);
-    TILE_ZERO(3);
-  }
-  for (int64_t at = 0; at < block.units * kTileBytes; at += kTileBytes) {
-    TILE_LOAD(6, block.b0 + at, 64);
-    TILE_LOAD_PAST(4, block.a0 + at, 64);
-    TILE_BF16(0, 4, 6);
-    TILE_LOAD(7, block.b1 + at, 64);
-    TILE_BF16(1, 4, 7);
-    beside();
-    TILE_LOAD_PAST(5, block.a1 + at, 64);
-    TILE_BF16(2, 5, 6);
-    TILE_BF16(3, 5, 7);
-  }
-  TILE_STORE(0, block.to, kStride);
-  TILE_STORE(1, block.to + kPanelRows, kStride);
-  TILE_STORE(2, block.to + kHalf, kStride);
-  TILE_STORE(3, block.to + kHalf + kPanelRows, kStride);
 }
 
 // What does not change during a call.
@@ -147,6 +79,7 @@ struct Call {
   Scratch& scratch;
   const Widener widener;
 
+  bool widens() const { return matrix.format != WeightFormat::bf16; }
   const uint8_t* weights(int64_t panel, int64_t unit) const {
     return matrix.data + (panel * x.units + unit) * unit_bytes(matrix.format);
   }
@@ -158,58 +91,155 @@ struct Call {
     const int64_t beyond = panel + 1 < last_panel ? matrix.rows - first - kPanelRows : 0;
     return {first, mask_of(matrix.rows - first), mask_of(beyond)};
   }
-  // Units first ... first + count - 1 of a panel as tiles.
-  const uint8_t* tiles(int64_t panel, int64_t first, int64_t count, int64_t half) const {
-    const uint8_t* from = weights(smaller(panel + half, last_panel - 1), first);
-    if (matrix.format == WeightFormat::bf16) return from;
-    uint8_t* const to = scratch.tiles + half * kSpan * kTileBytes;
-    for (int64_t i = 0; i < count; ++i, from += unit_bytes(matrix.format)) {
-      matrix.format == WeightFormat::q8 ? widener.q8(from, to + i * kTileBytes) : widener.q4(from, to + i * kTileBytes);
-    }
-    return to;
+  // Of the block, how many rows there are.
+  int64_t rows_of(int64_t block) const { return smaller(kBlockRows, rows - block * kBlockRows); }
+  SumsAt out(const Place& place, int64_t block) const {
+    return {finish.out + block * kBlockRows * finish.out_stride + place.first, finish.out_stride};
   }
 };
 
-// Two panels against blocks first ... last - 1 of rows.
+// Panels and units whose tiles are in the second-level cache.
+struct Part {
+  int64_t panel, last_panel, unit, last_unit, span;
+
+  int64_t pair(int64_t of) const { return (of - panel) / 2; }
+};
+
+void widen(const Call& call, const Part& part) {
+  const int64_t size = unit_bytes(call.matrix.format);
+  uint8_t* to = call.scratch.tiles;
+  for (int64_t panel = part.panel; panel < part.last_panel; ++panel) {
+    const uint8_t* from = call.weights(panel, part.unit);
+    for (int64_t unit = part.unit; unit < part.last_unit; ++unit, to += kTileBytes, from += size) {
+      prefetch_ahead(from, size);
+      call.matrix.format == WeightFormat::q8 ? call.widener.q8(from, to) : call.widener.q4(from, to);
+    }
+  }
+}
+
+// The part's tiles of a panel, from a unit on; past the last panel those of the last, which are not stored.
+const uint8_t* panel_tiles(const Call& call, const Part& part, int64_t panel, int64_t unit) {
+  panel = smaller(panel, part.last_panel - 1);
+  if (!call.widens()) return call.weights(panel, unit);
+  const int64_t units = part.last_unit - part.unit;
+  return call.scratch.tiles + ((panel - part.panel) * units + unit - part.unit) * kTileBytes;
+}
+
+void copy_bias(const Call& call, const Part& part) {
+  for (int64_t panel = part.panel; panel < part.last_panel; panel += 2) {
+    const Place place = call.place(panel);
+    const float* const from = call.finish.bias + place.first;
+    float* const to = call.scratch.bias[part.pair(panel)];
+    _mm512_store_ps(to, _mm512_maskz_loadu_ps(place.low, from));
+    _mm512_store_ps(to + kPanelRows, _mm512_maskz_loadu_ps(place.high, from + kPanelRows));
+  }
+}
+
+// A square at the edge of the rows or columns takes its sums by way of scratch: what is in out, where it adds to that,
+// and bias.
+void edge_in(const Call& call, const Place& place, int64_t block, bool adds, const float* bias) {
+  const SumsAt out = call.out(place, block);
+  for (int64_t row = 0; row < call.rows_of(block); ++row) {
+    const float* const from = out.at + row * out.stride;
+    float* const to = call.scratch.edge[row];
+    __m512 low = bias ? _mm512_load_ps(bias) : _mm512_setzero_ps();
+    __m512 high = bias ? _mm512_load_ps(bias + kPanelRows) : _mm512_setzero_ps();
+    if (adds) low = _mm512_add_ps(low, _mm512_maskz_loadu_ps(place.low, from));
+    if (adds) high = _mm512_add_ps(high, _mm512_maskz_loadu_ps(place.high, from + kPanelRows));
+    _mm512_store_ps(to, low);
+    _mm512_store_ps(to + kPanelRows, high);
+  }
+}
+
+void edge_out(const Call& call, const Place& place, int64_t block) {
+  const SumsAt out = call.out(place, block);
+  for (int64_t row = 0; row < call.rows_of(block); ++row) {
+    float* const to = out.at + row * out.stride;
+    const float* const from = call.scratch.edge[row];
+    _mm512_mask_storeu_ps(to, place.low, _mm512_load_ps(from));
+    _mm512_mask_storeu_ps(to + kPanelRows, place.high, _mm512_load_ps(from + kPanelRows));
+  }
+}
+
+// What goes on from square to square.
+struct Flow {
+  Pending pending;
+  Unstored unstored;
+  int turn = 0;  // of the two `done`
+};
+
 template <Ending kEnding>
-void run_panels(const Call& call, int64_t panel, int64_t first, int64_t last, Pending& pending) {
-  const int64_t units = call.x.units, spans = (units + kSpan - 1) / kSpan, span = (units + spans - 1) / spans;
-  const int64_t size = unit_bytes(call.matrix.format), panels = call.matrix.panels();
-  const uint8_t* const next = call.weights(smaller(panel + 2, panels), 0);
-  Fetch fetch = {next, call.weights(smaller(panel + 4, panels), 0),
-                 (2 * size / (last - first) + 63) / 64 * 64};
-  const int64_t rows_per_step = (kBlockRows + span - 1) / span;
-  for (int64_t from = 0; from < units; from += span) {
-    const int64_t count = smaller(span, units - from);
-    const bool done = from + count == units;
-    const uint8_t* const b0 = call.tiles(panel, from, count, 0);
-    const uint8_t* const b1 = call.tiles(panel, from, count, 1);
-    for (int64_t i = first; i < last; ++i) {
-      float* const between = call.scratch.between[i - first][0];
-      float* const to = done ? call.scratch.done[i & 1][0] : between;
-      const uint8_t *const a0 = call.row_tile(2 * i, from), *const a1 = call.row_tile(2 * i + 1, from);
-      run_block({a0, a1, b0, b1, count, from ? between : nullptr, to}, [&]() __attribute__((always_inline)) {
-        fetch();
-        end_rows<kEnding>(call.finish, pending, rows_per_step);
-      });
-      if (!done) continue;
-      end_rows<kEnding>(call.finish, pending, kBlockRows);
-      pending = {to, i * kBlockRows, smaller((i + 1) * kBlockRows, call.rows), call.place(panel)};
+inline void run_gated(const Call& call, int64_t block, int64_t panel, Square& square, bool last,
+                      Flow& flow) {
+  const int64_t rows_per_step = (kBlockRows + square.units - 1) / square.units;
+  if (last) square.to.at = call.scratch.done[flow.turn ^= 1][0];
+  run_square(square, flow.unstored, [&]() __attribute__((always_inline)) {
+    end_rows<kEnding>(call.finish, flow.pending, rows_per_step);
+  });
+  if (!last) return;
+  end_rows<kEnding>(call.finish, flow.pending, kBlockRows);
+  const int64_t row = block * kBlockRows;
+  flow.pending = {square.to.at, row, row + call.rows_of(block), call.place(panel)};
+}
+
+inline void run_plain(const Call& call, int64_t block, int64_t panel, Square& square, bool adds, Flow& flow) {
+  const Place place = call.place(panel);
+  float* const bias = square.from.at;
+  if (call.rows_of(block) == kBlockRows && place.high == 0xffff && !(adds && bias)) {
+    square.to = call.out(place, block);
+    if (adds) square.from = square.to;
+    return run_square(square, flow.unstored, [] {});
+  }
+  flow.unstored.store();
+  edge_in(call, place, block, adds, bias);
+  square.from = square.to = {call.scratch.edge[0], kBlockColumns};
+  run_square(square, flow.unstored, [] {});
+  flow.unstored.store();
+  edge_out(call, place, block);
+}
+
+// A block of rows against the part's panels, a span of units from `from` on.
+template <Ending kEnding>
+void run_span(const Call& call, const Part& part, int64_t block, int64_t from, Flow& flow) {
+  const int64_t count = smaller(part.span, part.last_unit - from);
+  const bool first = from == 0, last = from + count == call.x.units;
+  const uint8_t *const a0 = call.row_tile(2 * block, from), *const a1 = call.row_tile(2 * block + 1, from);
+  for (int64_t panel = part.panel; panel < part.last_panel; panel += 2) {
+    float* const bias = first && call.finish.bias ? call.scratch.bias[part.pair(panel)] : nullptr;
+    const uint8_t* const b0 = panel_tiles(call, part, panel, from);
+    const uint8_t* const b1 = panel_tiles(call, part, panel + 1, from);
+    const SumsAt between = {call.scratch.between[part.pair(panel)][0], kBlockColumns};
+    if constexpr (is_gated(kEnding)) {
+      Square square = {a0, a1, b0, b1, count, first ? SumsAt{bias, 0} : between, between};
+      run_gated<kEnding>(call, block, panel, square, last, flow);
+    } else {
+      Square square = {a0, a1, b0, b1, count, {bias, 0}, between};
+      run_plain(call, block, panel, square, kEnding == Ending::add || !first, flow);
     }
   }
 }
 
 template <Ending kEnding>
 void run(const Call& call, int64_t first_panel) {
-  const int64_t blocks = (call.x.tiles + 1) / 2;
-  Pending pending = {nullptr, 0, 0, {0, 0, 0}};
-  for (int64_t first = 0; first < blocks; first += kMostBlocks) {
-    const int64_t last = smaller(blocks, first + kMostBlocks);
-    for (int64_t panel = first_panel; panel < call.last_panel; panel += 2) {
-      run_panels<kEnding>(call, panel, first, last, pending);
+  const int64_t blocks = (call.x.tiles + 1) / 2, units = call.x.units;
+  const int64_t spans = (units + kSpan - 1) / kSpan, span = (units + spans - 1) / spans;
+  Flow flow;
+  for (int64_t panel = first_panel; panel < call.last_panel; panel += 2 * kMostPairs) {
+    Part part = {panel, smaller(call.last_panel, panel + 2 * kMostPairs), 0, 0, span};
+    const int64_t room = kMostTiles / (part.last_panel - panel) / span * span;
+    if (call.finish.bias) copy_bias(call, part);
+    for (; part.unit < units; part.unit = part.last_unit) {
+      part.last_unit = smaller(units, part.unit + room);
+      if (call.widens()) widen(call, part);
+      for (int64_t block = 0; block < blocks; ++block) {
+        for (int64_t from = part.unit; from < part.last_unit; from += span) {
+          run_span<kEnding>(call, part, block, from, flow);
+        }
+      }
     }
   }
-  end_rows<kEnding>(call.finish, pending, kBlockRows);
+  flow.unstored.store();
+  if constexpr (is_gated(kEnding)) end_rows<kEnding>(call.finish, flow.pending, kBlockRows);
 }
 
 }  // namespace

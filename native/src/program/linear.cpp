@@ -6,7 +6,9 @@ namespace windowtax {
 
 namespace {
 
-constexpr int64_t kManyRowsPanels = 8;   // some 10 us of work: enough to claim, and little to wait for
+constexpr int64_t kBlockPanels = 8;   // of a chunk of many rows: enough to claim, and little to wait for
+constexpr int64_t kManyPanels = 32;   // the same where multiply_into takes them: rows are read once per chunk
+constexpr int64_t kPieceRows = 64;    // made ready at a time, give or take Ready::kFewRows: they stay in the cache
 constexpr int64_t kChunksPerThread = 4;  // enough that a thread which was held up leaves its work to the others
 constexpr int64_t kTileRows = 32;         // two tiles of AMX
 constexpr int64_t kLeastBlockRows = 64;
@@ -18,9 +20,10 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 void Ready::cut(const Context& context) {
   rows_ = x_.rows(context.step);
-  const int64_t shares = ceil_div(rows_, kBlockRows * context.num_threads) * context.num_threads;
+  const int64_t most = context.kernels.takes_many(format_, rows_) ? kManyBlockRows : kBlockRows;
+  const int64_t shares = ceil_div(rows_, most * context.num_threads) * context.num_threads;
   const int64_t share = shares ? ceil_div(ceil_div(rows_, shares), kTileRows) * kTileRows : 0;
-  block_rows_ = std::clamp(share, kLeastBlockRows, kBlockRows);
+  block_rows_ = std::clamp(share, kLeastBlockRows, most);
   // The last block takes up to kFewRows more: that few would be made ready in another form.
   num_blocks_ = rows_ <= kFewRows ? 1 : 1 + (rows_ - kFewRows - 1) / block_rows_;
 }
@@ -54,6 +57,18 @@ const void* Ready::rows(const Context& context, int64_t index, Worker& worker) {
 }
 
 void Ready::make(const Context& context, const Rows& rows, void* ready, Worker& worker) {
+  if (!context.kernels.takes_many(format_, rows.count)) return make_some(context, rows, ready, worker);
+  // Tiles of rows lie one behind the other. The last piece takes a few more, which alone would take another form.
+  const int64_t piece_bytes = context.kernels.ready_bytes(format_, kPieceRows, x_.columns());
+  for (int64_t first = 0; first < rows.count;) {
+    const int64_t left = rows.count - first, count = left <= kPieceRows + kFewRows ? left : kPieceRows;
+    make_some(context, {rows.first + first, count}, static_cast<uint8_t*>(ready) + first / kPieceRows * piece_bytes,
+              worker);
+    first += count;
+  }
+}
+
+void Ready::make_some(const Context& context, const Rows& rows, void* ready, Worker& worker) {
   const int64_t columns = x_.columns();
   const float* x = x_.row(rows.first);
   if (normed()) {
@@ -80,7 +95,8 @@ int64_t Linear::prepare(const Context& context) {
     const int64_t least = ceil_div(kLeastBytes, panel_bytes);
     panels_ = std::clamp(ceil_div(panels, kChunksPerThread * context.num_threads), least, 4 * least + 16);
   } else {
-    panels_ = kManyRowsPanels;
+    const bool many = context.kernels.takes_many(matrix_.format, rows);
+    panels_ = ceil_div(panels, ceil_div(panels, many ? kManyPanels : kBlockPanels));
   }
   panels_ += panels_ % 2;  // gate and up stay together
   panel_chunks_ = ceil_div(panels, panels_);

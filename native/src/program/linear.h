@@ -20,8 +20,10 @@ class Ready : public Operation {
   void run(const Context& context, int64_t chunk, Worker& worker) override;
   bool in_shares(const Context& context) const override;
 
-  // The most rows that are made ready together, give or take kFewRows.
+  // The most rows of a block, give or take kFewRows: so many stay in the second-level cache while panels pass; and where
+  // panels stay there (multiply_into).
   static constexpr int64_t kBlockRows = 256;
+  static constexpr int64_t kManyBlockRows = 2048;
   // Up to so many rows each thread makes its own copy: cheaper than to wait for each other.
   static constexpr int64_t kFewRows = 16;
 
@@ -53,6 +55,7 @@ class Ready : public Operation {
  private:
   void cut(const Context& context);
   void make(const Context& context, const Rows& rows, void* ready, Worker& worker);
+  void make_some(const Context& context, const Rows& rows, void* ready, Worker& worker);
 
   Buffer& x_;
   WeightFormat format_;
