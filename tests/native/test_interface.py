@@ -33,7 +33,8 @@ def with_module(monkeypatch: pytest.MonkeyPatch, **has: Any) -> None:
 def test_the_module_that_runs_these_tests_was_built_from_these_sources():
     """Fails after a change of the interface until the module is built again. The name is CMake's on one side."""
     assert native_state().why_not != native.STALE
-    assert native_state().module.interface == interface_of(SOURCES)
+    module = native_state().module
+    assert module is not None and module.interface == interface_of(SOURCES)
 
 
 @pytest.mark.parametrize("has", [{}, {"interface": "of yesterday"}], ids=["before there was a name", "another"])
