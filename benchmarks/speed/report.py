@@ -34,8 +34,7 @@ def value(row: Row, job: Job, results: Found) -> float | None:
     middle = statistics.median(samples)
     if row.metric in ("memory", "start"):
         return middle
-    tokens = (row.context if row.metric == "prefill" else 1) * row.batch
-    return tokens / middle
+    return _tokens(row) / middle
 
 
 def ratio(row: Row, results: Found) -> tuple[float, str] | None:

@@ -97,6 +97,14 @@ def test_a_working_set_is_read_at_a_rate_between_those_measured():
     assert machine_hardware(RECORD).reading(1) == machine_hardware(RECORD)
 
 
+def test_steps_read_as_one_usually_does_and_floors_at_the_best(tmp_path):
+    save_machine(replace(FULL, usual_curve=((1 << 20, 6e10), (1 << 24, 1.5e10))), tmp_path)
+    found = load_machine(tmp_path)
+    assert found.reading(1000).read_bytes_per_s.value == 6e10
+    assert found.as_floor().reading(1000).read_bytes_per_s.value == 9e10
+    assert machine_hardware(FULL).reading(1000).read_bytes_per_s.value == 9e10, "where only the best is known"
+
+
 def test_what_a_kernel_takes_beyond_reading_is_the_same_in_a_cache():
     machine = machine_hardware(FULL)
     # 1 / 1e10 a byte where memory gives 2e10: as long again as reading.

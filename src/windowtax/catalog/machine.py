@@ -84,7 +84,8 @@ class EngineRates:
 class MachineRecord:
     """What was measured: read_bytes_per_s in B/s, peak_flops_per_s in FLOP/s by element type, measured_on as ISO date.
 
-    method: how, in a sentence that a report can show. read_curve: (bytes of the working set, threads, B/s).
+    method: how, in a sentence that a report can show. read_curve: (bytes of the working set, threads, B/s), the
+    best; usual_curve: (bytes, B/s) of all threads, the median.
     peaks_by_level: operations/s in registers alone by instruction-set level and element type. gauge: what the short
     samples said that were taken while the engine was measured (engine/gauge.py), as they are beside each cell of
     benchmarks/speed. All are empty and engine is None where there are no native kernels.
@@ -98,6 +99,7 @@ class MachineRecord:
     measured_on: str
     method: str
     read_curve: tuple[tuple[int, int, float], ...] = ()
+    usual_curve: Curve = ()
     peaks_by_level: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
     gauge: dict[str, float] = field(default_factory=dict[str, float])
     engine: EngineRates | None = None
@@ -138,6 +140,7 @@ def load_record(folder: Path | None = None) -> MachineRecord | None:
             measured_on=config.take("measured_on", str),
             method=config.take("method", str),
             read_curve=tuple((int(size), int(n), float(rate)) for size, n, rate in _rows(config, "read_curve")),
+            usual_curve=_curve(_rows(config, "usual_curve")),
             peaks_by_level=cast(dict[str, dict[str, float]], config.take("peaks_by_level", dict, {})),
             gauge=cast(dict[str, float], config.take("gauge", dict, {})),
             engine=_engine(cast(dict[str, Any] | None, config.take_optional("engine", dict)), str(path)),
@@ -229,7 +232,8 @@ def machine_hardware(record: MachineRecord) -> Hardware:
         cache_efficiency_by_dtype={
             name: reached.reading(rate) for name, rate in (engine.cache_bytes_per_s if engine else {}).items()
         },
-        read_curve=record.curve,
+        read_curve=record.usual_curve or record.curve,
+        best_curve=record.curve,
         steps=None if engine is None else engine.steps,
     )
 

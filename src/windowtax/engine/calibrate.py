@@ -7,6 +7,7 @@ scores from the same behind a long context, in several shapes; choosing blocks f
 blocks.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,13 +23,17 @@ from windowtax.spec.step_costs import Curve, on_curve
 CACHE_DTYPES = ("fp32", "fp16", "bf16", "fp8", "int8", "k8v4", "k4v4")
 _ROWS = (1, 2, 4, 8, 16)
 """The last is the most that native code multiplies as the rows of a decode step (native/src/program/linear.h)."""
-_LONG_TOKENS = 16_384
-_CHUNK_TOKENS, _PREFIX_TOKENS = 2048, 6144
+_LONG_BYTES = 384 << 20
+"""Of a cache that main memory gives: near the end of a shared cache nobody knows what a byte should take."""
+_CHUNK_TOKENS, _PREFIX_TOKENS = 2048, 14_336
+"""So long that the keys of a head do not lie in a second-level cache: near the end of a long prompt they do not."""
 _FEW_BLOCKS, _MANY_BLOCKS = 16, 64
 _BLOCK_TOKENS = 32
-_DECODES, _PREFILLS, _TURNS = 12, 8, 2
+_DECODES, _CACHE_DECODES, _PREFILLS, _TURNS = 12, 8, 2, 2
+_PREFILL_BUDGET_S = 20.0
+"""After this no other pass begins: without tiles a single one may take long."""
 _PASSES = 3
-"""Over all cache dtypes: some seconds apart, of which the median counts."""
+"""Each with weights, buffers and caches that lie elsewhere in memory, and some seconds apart; the median counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +77,11 @@ class Timings:
     which is measured meanwhile, again and again, because minutes differ."""
 
     level: str
-    by_rows: "dict[int, _Timed]"
+    by_rows: "dict[int, Timed]"
     cache_s: dict[str, float]
     outside_s: dict[int, float]
-    prefill_s: "list[_Prefilled]"
-    choosing: "list[_Chosen]"
+    prefill_s: "list[Prefilled]"
+    choosing: "list[Chosen]"
 
     def rates(self, reads: Reads) -> EngineRates:
         """What the planner asks for."""
@@ -116,17 +121,17 @@ def time_steps(native: NativeState, threads: int, between: Callable[[], None]) -
 
 # --- decode: constants, and weights by rows -------------------------------------------------------------------------
 
-_Timed = list[tuple[NoiseModel, float]]
+Timed = list[tuple[NoiseModel, float]]
 
 
-def _decode_s(models: list[NoiseModel], rows: int) -> _Timed:
+def _decode_s(models: list[NoiseModel], rows: int) -> Timed:
     """A decode step of so many sequences, each without a context, in each model, s."""
     works = {str(index): model.decode("bf16", 1, rows) for index, model in enumerate(models)}
     times = medians_in_turns(works, _TURNS, _DECODES)
     return [(model, times[str(index)]) for index, model in enumerate(models)]
 
 
-def _constants(by_rows: dict[int, _Timed]) -> _Constants:
+def _constants(by_rows: dict[int, Timed]) -> _Constants:
     """For each number of rows three models give what a step, a layer and a byte of weights take."""
     found: dict[int, tuple[float, float]] = {}
     for rows, timed in by_rows.items():
@@ -147,7 +152,7 @@ class _Weights:
     by_rows: Curve
 
 
-def _weights(model: NoiseModel, by_rows: dict[int, _Timed], reads: Reads, constants: _Constants) -> _Weights:
+def _weights(model: NoiseModel, by_rows: dict[int, Timed], reads: Reads, constants: _Constants) -> _Weights:
     size = model.decoder.step_weight_bytes
     spent = {
         rows: next(seconds for one, seconds in timed if one is model) - constants.of(model.num_layers, rows)
@@ -158,19 +163,26 @@ def _weights(model: NoiseModel, by_rows: dict[int, _Timed], reads: Reads, consta
     return _Weights(reads.beyond_s(least, size, size), curve)
 
 
-def _model(by_rows: dict[int, _Timed], weights: str) -> NoiseModel:
+def _model(by_rows: dict[int, Timed], weights: str) -> NoiseModel:
     """The small one with such weights: the last in its place."""
     return [model for model, _ in by_rows[_ROWS[0]] if model.weights == weights][-1]
 
 
 def _cache_s(model: NoiseModel) -> dict[str, float]:
-    """A decode step behind a long context, by the dtype of its cache, s."""
+    """A decode step behind a long context (`_long_tokens`), by the dtype of its cache, s."""
     found: dict[str, list[float]] = {}
     for _ in range(_PASSES):
         for name in CACHE_DTYPES:
-            work = {name: model.decode(name, _LONG_TOKENS)}
-            found.setdefault(name, []).append(medians_in_turns(work, 1, _DECODES)[name])
+            work = {name: model.decode(name, _long_tokens(model, name))}
+            found.setdefault(name, []).append(medians_in_turns(work, 1, _CACHE_DECODES)[name])
     return {name: median(times) for name, times in found.items()}
+
+
+def _long_tokens(model: NoiseModel, cache: str) -> int:
+    tokens = 4096
+    while model.read_bytes(cache, tokens) < _LONG_BYTES and tokens < LONGEST_TOKENS:
+        tokens *= 2
+    return tokens
 
 
 def _caches(
@@ -179,7 +191,7 @@ def _caches(
     """By dtype, what a byte of the cache takes beyond reading it, s."""
     weights, found = model.decoder.step_weight_bytes, dict[str, float]()
     for name, seconds in cache_s.items():
-        kept = model.read_bytes(name, _LONG_TOKENS)
+        kept = model.read_bytes(name, _long_tokens(model, name))
         known_s = reads.seconds(weights, weights + kept) + weights * weight_beyond_s + constants.of(model.num_layers)
         found[name] = reads.beyond_s(seconds - known_s, kept, weights + kept)
     return found
@@ -189,7 +201,7 @@ def _caches(
 
 
 @dataclass(frozen=True, slots=True)
-class _Prefilled:
+class Prefilled:
     """Many tokens of one model: at the beginning, and behind a long prefix, s."""
 
     spec: ModelSpec
@@ -197,21 +209,23 @@ class _Prefilled:
     far_s: float
 
 
-def _prefill_s(native: NativeState, threads: int) -> list[_Prefilled]:
-    models = [NoiseModel(spec, "stored", native, threads) for spec in _shapes()]
-    works = {
-        f"{index} behind {start}": model.step("bf16", start, _CHUNK_TOKENS)
-        for index, model in enumerate(models)
-        for start in (0, _PREFIX_TOKENS)
-    }
-    times = medians_in_turns(works, _PREFILLS)
+def _prefill_s(native: NativeState, threads: int) -> list[Prefilled]:
+    specs, starts, times = _shapes(), (0, _PREFIX_TOKENS), dict[str, list[float]]()
+    began = time.perf_counter()
+    while not times or (len(times["0 0"]) < _PASSES and time.perf_counter() - began < _PREFILL_BUDGET_S):
+        works = {
+            f"{index} {start}": model.step("bf16", start, _CHUNK_TOKENS)
+            for index, model in enumerate(NoiseModel(spec, "stored", native, threads) for spec in specs)
+            for start in starts
+        }
+        for name, seconds in medians_in_turns(works, _PREFILLS).items():
+            times.setdefault(name, []).append(seconds)
     return [
-        _Prefilled(model.spec, *(times[f"{index} behind {start}"] for start in (0, _PREFIX_TOKENS)))
-        for index, model in enumerate(models)
+        Prefilled(spec, *(median(times[f"{index} {start}"]) for start in starts)) for index, spec in enumerate(specs)
     ]
 
 
-def _many_tokens(measured: list[_Prefilled], constants: _Constants) -> tuple[Curve, Curve]:
+def _many_tokens(measured: list[Prefilled], constants: _Constants) -> tuple[Curve, Curve]:
     """FLOP/s of products by the numbers of a layer's matrices, and of attention's scores by the size of heads."""
     products: list[tuple[float, float]] = []
     scores: list[tuple[float, float]] = []
@@ -231,7 +245,7 @@ def _many_tokens(measured: list[_Prefilled], constants: _Constants) -> tuple[Cur
 
 
 @dataclass(frozen=True, slots=True)
-class _Chosen:
+class Chosen:
     """A step that reads `chosen` of `blocks` blocks for each of `heads` KV heads in all layers: how much longer it
     takes than one without a context, s, and the bytes of the cache that it reads."""
 
@@ -242,22 +256,22 @@ class _Chosen:
     read_bytes: int
 
 
-def _choosing(native: NativeState, threads: int) -> list[_Chosen]:
+def _choosing(native: NativeState, threads: int) -> list[Chosen]:
     """Weights in full, so that a step reads more than a processor keeps: blocks come from main memory."""
     models = {
         top: NoiseModel(choosing(_small(), top, _BLOCK_TOKENS), "full", native, threads)
         for top in (_FEW_BLOCKS, _MANY_BLOCKS)
     }
     asked = ((_MANY_BLOCKS, LONGEST_TOKENS), (_FEW_BLOCKS, LONGEST_TOKENS), (_MANY_BLOCKS, LONGEST_TOKENS // 4))
-    found: list[_Chosen] = []
-    for top, tokens in asked:
+    found: list[Chosen] = []
+    for top, tokens in _TURNS * asked:
         model = models[top]
         works = {"with": model.decode("bf16", tokens), "without": model.decode("bf16", 1)}
-        times = medians_in_turns(works, _TURNS, _DECODES)
+        times = medians_in_turns(works, 1, _DECODES)
         attention = model.spec.layers[0].attention
         assert isinstance(attention, SoftmaxAttention)
         found.append(
-            _Chosen(
+            Chosen(
                 tokens / _BLOCK_TOKENS,
                 top,
                 model.num_layers * attention.num_kv_heads,
@@ -268,7 +282,7 @@ def _choosing(native: NativeState, threads: int) -> list[_Chosen]:
     return found
 
 
-def _choices(measured: list[_Chosen], cache_bytes_per_s: float) -> tuple[float, float]:
+def _choices(measured: list[Chosen], cache_bytes_per_s: float) -> tuple[float, float]:
     """s per layer and KV head, beyond the bytes that are read: per block scored, and per block chosen."""
     known = np.array([[one.blocks, one.chosen] for one in measured])
     beyond = np.array([(one.more_s - one.read_bytes / cache_bytes_per_s) / one.heads for one in measured])

@@ -58,14 +58,15 @@ def measure() -> MachineRecord:
     engine = None if found is None else found.engine()
     levels = {} if found is None else _peaks_by_level(found.gauge, threads)
     return MachineRecord(
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         threads=threads,
         memory_bytes=psutil.virtual_memory().total,
-        read_bytes_per_s=_torch_read() if found is None else found.curve[_READ_BYTES, threads],
+        read_bytes_per_s=_torch_read() if found is None else found.best[_READ_BYTES, threads],
         peak_flops_per_s=_best_peaks(levels) or {name: _torch_flops(name) for name in ("bf16", "fp32")},
         measured_on=datetime.date.today().isoformat(),
         method=TORCH_METHOD if found is None else NATIVE_METHOD,
-        read_curve=() if found is None else tuple((*key, rate) for key, rate in sorted(found.curve.items())),
+        read_curve=() if found is None else tuple((*key, rate) for key, rate in found.best.items()),
+        usual_curve=() if found is None else found.usual,
         peaks_by_level=levels,
         gauge={} if found is None else found.short_gauge(),
         engine=engine,
@@ -73,12 +74,13 @@ def measure() -> MachineRecord:
 
 
 class _Native:
-    """How fast one reads here, by (bytes of the working set, threads): the best of rounds that lie far apart, between
-    the parts of what the engine does, so that a neighbour's busy second decides nothing."""
+    """How fast one reads here, by (bytes of the working set, threads), in rounds that lie far apart, between the parts
+    of what the engine does, so that a neighbour's busy second decides nothing. The best is what the machine can do; the
+    median is what the engine's steps find, above all where a working set just fits into a shared cache."""
 
     def __init__(self, gauge: ModuleType, threads: int) -> None:
         self.gauge = gauge
-        self.curve: dict[tuple[int, int], float] = {}
+        self._rates: dict[tuple[int, int], list[float]] = {}
         self._threads = threads
         self._short: list[dict[str, float]] = []
 
@@ -90,8 +92,18 @@ class _Native:
             self._reads(1)
         timings = time_steps(native_state(), self._threads, self._round)
         self._round()
-        curve = tuple((size, rate) for (size, threads), rate in sorted(self.curve.items()) if threads == self._threads)
-        return timings.rates(Reads(self.curve[_READ_BYTES, self._threads], curve))
+        return timings.rates(Reads(self.best[_READ_BYTES, self._threads], self.usual))
+
+    @property
+    def best(self) -> dict[tuple[int, int], float]:
+        """B/s by working set and threads."""
+        return {key: max(rates) for key, rates in sorted(self._rates.items())}
+
+    @property
+    def usual(self) -> tuple[tuple[float, float], ...]:
+        """(bytes of the working set, B/s) of all threads."""
+        rates = sorted(self._rates.items())
+        return tuple((float(size), statistics.median(all)) for (size, n), all in rates if n == self._threads)
 
     def short_gauge(self) -> dict[str, float]:
         """The median of the short samples."""
@@ -103,8 +115,7 @@ class _Native:
 
     def _reads(self, threads: int) -> None:
         for size in _WORKING_SETS:
-            rate = self.gauge.read(size, threads, _READ_S)
-            self.curve[size, threads] = max(rate, self.curve.get((size, threads), 0.0))
+            self._rates.setdefault((size, threads), []).append(self.gauge.read(size, threads, _READ_S))
 
 
 def short_gauge(threads: int) -> dict[str, float]:
@@ -169,7 +180,8 @@ def _best(work: Callable[[], object]) -> float:
     return min(seconds)
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """As the system calls it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))

@@ -106,7 +106,7 @@ class NoiseModel:
         for name in names:
             assert manager.reserve(name, start, count)
         store = PlaneStore(layout, manager.num_blocks)
-        _fill(store)
+        fill(store)
         recording = self.decoder.record(store)
         tables = [manager.tables(name) for name in names]
         tokens = _tokens(self.spec.vocab_size)
@@ -157,7 +157,8 @@ class NoiseModel:
         return self.spec.layout(cache_dtype(cache))
 
 
-def _fill(store: PlaneStore) -> None:
+def fill(store: PlaneStore) -> None:
+    """Noise for a cache that nobody wrote."""
     rng = np.random.default_rng(0)
     for planes in store.planes:
         for name, plane in planes.items():

@@ -38,8 +38,8 @@ class Hardware:
     Where it was measured apart: attention_efficiency, share of the peak that attention's scores reach in a prefill;
     cache_efficiency_by_dtype, cache_efficiency for a cache of that dtype (see `for_cache`); step_overhead_s, s
     once per step, whatever its layers; read_curve, (bytes, B/s) by rising bytes: how fast so many bytes are read again
-    and again where the chip's own caches hold some of them (see `reading`); steps, what kernels take by shape (see
-    `for_model` and `for_rows`).
+    and again where the chip's own caches hold some of them (see `reading`), and best_curve the same at its best, for
+    floors; steps, what kernels take by shape (see `for_model` and `for_rows`).
     """
 
     name: str
@@ -66,6 +66,7 @@ class Hardware:
     step_overhead_s: Sourced | None = None
     cache_efficiency_by_dtype: Mapping[str, Sourced] = field(default_factory=dict[str, Sourced])
     read_curve: tuple[tuple[float, float], ...] = ()
+    best_curve: Curve = ()
     steps: StepCosts | None = None
 
     @property
@@ -129,6 +130,7 @@ class Hardware:
             cache_efficiency=share(self.cache_efficiency),
             cache_efficiency_by_dtype={name: share(one) for name, one in self.cache_efficiency_by_dtype.items()},
             read_curve=(),
+            best_curve=(),
         )
 
     def for_model(self, layer_numbers: float, head_size: float | None) -> "Hardware":
@@ -204,6 +206,8 @@ class Hardware:
             attention_efficiency=None,
             step_overhead_s=None,
             cache_efficiency_by_dtype={},
+            read_curve=self.best_curve or self.read_curve,
+            best_curve=(),
             steps=None,
         )
 
