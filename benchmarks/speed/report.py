@@ -34,8 +34,7 @@ def value(row: Row, job: Job, results: Found) -> float | None:
     middle = statistics.median(samples)
     if row.metric in ("memory", "start"):
         return middle
-    tokens = (row.context if row.metric == "prefill" else 1) * row.batch
-    return tokens / middle
+    return _tokens(row) / middle
 
 
 def ratio(row: Row, results: Found) -> tuple[float, str] | None:
@@ -111,6 +110,7 @@ def _table(rows: list[Row], by_name: dict[str, Row], results: Found, bounds: Bou
     head += ["to the best peer", "goal"] if engines else []
     head += ["to our dense bf16", "goal"] if any(row.against for row in rows) else []
     head += ["floor", "of the floor", "predicted", "error"] if timed else []
+    head += ["at its gauge"] if rows[0].metric == "prefill" else []
     head += ["planned"] if rows[0].metric == "memory" else []
     lines = ["| " + " | ".join(head) + " |", "|---|" + "--:|" * (len(head) - 1)]
     for row in rows:
@@ -119,6 +119,7 @@ def _table(rows: list[Row], by_name: dict[str, Row], results: Found, bounds: Bou
         cells += _ratio_cells(row, results) if engines else []
         cells += _against_cells(row, by_name, results) if any(row.against for row in rows) else []
         cells += _bound_cells(row, results, bounds) if timed else []
+        cells += _minute_cells(row, results, bounds) if rows[0].metric == "prefill" else []
         cells += [_planned(row, results)] if row.metric == "memory" else []
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -163,8 +164,23 @@ def _bound_cells(row: Row, results: Found, bounds: Bounds) -> list[str]:
     if job is None or mine is None or job.neighbour:
         return [""] * 4
     floor, predicted = bounds.of(row.metric, job)
-    rates = [row.batch * (row.context if row.metric == "prefill" else 1) / seconds for seconds in (floor, predicted)]
+    rates = [_tokens(row) / seconds for seconds in (floor, predicted)]
     return [_figure(row, rates[0]), f"{mine / rates[0]:.0%}", _figure(row, rates[1]), f"{mine / rates[1] - 1:+.0%}"]
+
+
+def _minute_cells(row: Row, results: Found, bounds: Bounds) -> list[str]:
+    """That error again with the prediction put into the cell's own minute (`Bounds.in_its_minute`)."""
+    job = row.ours["stored"]
+    mine = value(row, job, results)
+    if mine is None:
+        return [""]
+    minute_s = bounds.in_its_minute(bounds.of("prefill", job)[1], [run["gauge"] for run in results[job.key]])
+    return ["" if minute_s is None else f"{mine * minute_s / _tokens(row) - 1:+.0%}"]
+
+
+def _tokens(row: Row) -> int:
+    """Tokens that the row's seconds are of."""
+    return row.batch * (row.context if row.metric == "prefill" else 1)
 
 
 def _planned(row: Row, results: Found) -> str:

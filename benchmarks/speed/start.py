@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 import psutil
 
+from windowtax.engine.gauge import short_gauge
+
 IDLE_SHARE = 15.0
 PATIENCE_S = 20.0
-_GAUGE_S = 0.15
 
 
 def main() -> None:
@@ -20,7 +21,7 @@ def main() -> None:
     order = json.loads(sys.argv[1])
     waited_s, others = wait_until_idle()
     result: dict[str, object] = {"waited_s": waited_s, "others_percent": others, "load": os.getloadavg()[0]}
-    result["gauge"] = gauge()
+    result["gauge"] = short_gauge(psutil.cpu_count() or 1)
     with neighbour() if order["neighbour"] else contextlib.nullcontext():
         result["began"] = time.time()
         child = subprocess.run(
@@ -39,23 +40,6 @@ def wait_until_idle() -> tuple[float, float]:
     while (busy := psutil.cpu_percent(0.3)) > IDLE_SHARE and time.monotonic() - began < PATIENCE_S:
         pass
     return time.monotonic() - began, busy
-
-
-def gauge() -> dict[str, float]:
-    """What the machine does in this minute: B/s read by two threads, and bf16 and fp32 operations per second."""
-    try:
-        from windowtax import _native
-    except ImportError:
-        return {}
-    gauge = getattr(_native, "gauge", None)
-    if gauge is None:
-        return {}
-    threads = psutil.cpu_count() or 1
-    return {
-        "read_bytes_per_s": gauge.read(256 << 20, threads, _GAUGE_S),
-        "bf16_flops_per_s": gauge.multiply("", "bf16", threads, _GAUGE_S),
-        "fp32_flops_per_s": gauge.multiply("", "fp32", threads, _GAUGE_S),
-    }
 
 
 @contextlib.contextmanager

@@ -2,28 +2,46 @@
 
 import json
 from dataclasses import replace
+from math import log
 
 import pytest
 from tests.catalog_hardware.test_machine import RECORD
 from tests.plan.specs import SMOLLM_135M
 
-from windowtax.catalog.machine import EngineRates, load_machine, load_record, machine_hardware, save_machine
+from windowtax.catalog import machine
+from windowtax.catalog.machine import (
+    EngineRates,
+    OldRecord,
+    load_machine,
+    load_record,
+    machine_hardware,
+    save_machine,
+)
+from windowtax.cli.doctor import examine
+from windowtax.engine import gauge
+from windowtax.engine.gauge import this_machine
 from windowtax.plan.plan import PlanOptions, make_plan
-from windowtax.plan.roofline import Rank
+from windowtax.plan.roofline import Rank, as_asked
 from windowtax.plan.schemes import weight_scheme
 from windowtax.plan.weights import WeightBytes
 from windowtax.spec.dtypes import cache_dtype
-from windowtax.spec.hardware import read_rate
+from windowtax.spec.override import with_attention
+from windowtax.spec.step_costs import on_curve
 from windowtax.spec.workload import Workload
 
 ENGINE = EngineRates(
     level="avx2",
     weight_bytes_per_s={"bf16": 1.5e10, "int4": 1.2e10},
     cache_bytes_per_s={"bf16": 1e10, "int8": 5e9},
-    product_flops_per_s=1e11,
-    attention_flops_per_s=5e10,
+    rows_s_per_byte={"bf16": ((2.0, 1e-10), (16.0, 1e-9)), "int4": ((2.0, 8e-11), (16.0, 8e-10))},
+    product_flops_per_s=((1e6, 4e10), (4e6, 1e11), (64e6, 1.2e11)),
+    attention_flops_per_s=((32.0, 2e10), (64.0, 5e10), (256.0, 8e10)),
     layer_overhead_s=1e-5,
     step_overhead_s=2e-4,
+    sequence_layer_s=1e-6,
+    sequence_s=2e-5,
+    scored_block_s=1e-8,
+    chosen_block_s=2e-7,
 )
 FULL = replace(
     RECORD,
@@ -33,14 +51,14 @@ FULL = replace(
 )
 
 
-def rank(hardware, cache: str = "bf16", weights: str = "bf16") -> Rank:
-    scheme = weight_scheme(weights, SMOLLM_135M)
+def rank(hardware, cache: str = "bf16", weights: str = "bf16", spec=SMOLLM_135M, users: int = 1) -> Rank:
+    scheme = weight_scheme(weights, spec)
     return Rank(
-        spec=SMOLLM_135M,
-        hardware=hardware.for_cache(cache),
+        spec=spec,
+        hardware=as_asked(hardware, spec, cache, read_bytes=1 << 40, users=users),
         scheme=scheme,
-        weights=WeightBytes.of(SMOLLM_135M, scheme),
-        layout=SMOLLM_135M.layout(cache_dtype(cache)),
+        weights=WeightBytes.of(spec, scheme),
+        layout=spec.layout(cache_dtype(cache)),
     )
 
 
@@ -49,14 +67,25 @@ def test_all_of_it_is_read_back(tmp_path):
     assert load_record(tmp_path) == FULL
 
 
-def test_a_file_of_before_is_still_read(tmp_path):
-    path = save_machine(RECORD, tmp_path)
+@pytest.mark.parametrize("version", [None, 1, 99])
+def test_a_file_of_another_version_is_refused_with_words_and_measured_anew(tmp_path, monkeypatch, version):
+    path = save_machine(FULL, tmp_path)
     data = json.loads(path.read_text())
-    for key in ("read_curve", "peaks_by_level", "engine"):
-        del data[key]
-    path.write_text(json.dumps(data))
-    assert load_record(tmp_path) == RECORD
-    assert load_machine(tmp_path).attention_efficiency is None
+    assert data.pop("version") == machine.VERSION
+    path.write_text(json.dumps(data if version is None else {**data, "version": version}))
+    with pytest.raises(OldRecord, match=r"another version of windowtax(.|\n)*windowtax bench floor"):
+        load_record(tmp_path)
+    monkeypatch.setattr(machine, "cache_folder", lambda: tmp_path)
+    assert "windowtax bench floor" in examine()["machine"]["measured_speed"]
+    monkeypatch.setattr(gauge, "measure", lambda: FULL)
+    assert this_machine() == machine_hardware(FULL) and load_record(tmp_path) == FULL
+
+
+def test_without_native_kernels_only_the_machine_is_known(tmp_path):
+    save_machine(RECORD, tmp_path)
+    found = load_machine(tmp_path)
+    assert found.attention_efficiency is None and found.steps is None
+    assert found.for_model(5e6, 64) == found and found.for_rows(8) == found
 
 
 def test_a_working_set_is_read_at_a_rate_between_those_measured():
@@ -66,6 +95,14 @@ def test_a_working_set_is_read_at_a_rate_between_those_measured():
     # Half-way between 1 MiB and 16 MiB on a logarithmic axis: the geometric mean.
     assert machine.reading(2**22).read_bytes_per_s.value == pytest.approx((9e10 * 2e10) ** 0.5)
     assert machine_hardware(RECORD).reading(1) == machine_hardware(RECORD)
+
+
+def test_steps_read_as_one_usually_does_and_floors_at_the_best(tmp_path):
+    save_machine(replace(FULL, usual_curve=((1 << 20, 6e10), (1 << 24, 1.5e10))), tmp_path)
+    found = load_machine(tmp_path)
+    assert found.reading(1000).read_bytes_per_s.value == 6e10
+    assert found.as_floor().reading(1000).read_bytes_per_s.value == 9e10
+    assert machine_hardware(FULL).reading(1000).read_bytes_per_s.value == 9e10, "where only the best is known"
 
 
 def test_what_a_kernel_takes_beyond_reading_is_the_same_in_a_cache():
@@ -79,10 +116,46 @@ def test_what_a_kernel_takes_beyond_reading_is_the_same_in_a_cache():
 
 def test_prefill_takes_products_and_scores_each_at_their_rate(tmp_path):
     save_machine(FULL, tmp_path)
-    bound = rank(load_machine(tmp_path)).prefill(512, 0, 2048)
-    products = 512 * SMOLLM_135M.layer_flops_per_token + SMOLLM_135M.head_flops_per_token
-    assert bound.compute_s == pytest.approx(products / 1e11 + SMOLLM_135M.attention_flops(0, 512) / 5e10)
-    assert bound.overhead_s == pytest.approx(30 * 1e-5 + 2e-4)
+    one = rank(load_machine(tmp_path))
+    bound = one.prefill(512, 0, 2048)
+    # 3.54 million numbers per layer, between 1 and 4 million on logarithmic axes; heads of 64.
+    numbers = SMOLLM_135M.layer_flops_per_token / 2 / 30
+    rate = 4e10 * (1e11 / 4e10) ** (log(numbers / 1e6) / log(4))
+    products = 512 * SMOLLM_135M.layer_flops_per_token
+    assert bound.compute_s == pytest.approx(products / rate + SMOLLM_135M.attention_flops(0, 512) / 5e10)
+    # The head is read once, when nothing else is computed.
+    head_s = 49_152 * 576 * 2 / 1.5e10
+    assert bound.overhead_s == pytest.approx(30 * 1e-5 + 2e-4 + head_s)
+    assert bound.bytes == one.weights.read(512) - one.weights.head
+    assert one.prefill(4096, 0, 2048).overhead_s == pytest.approx(2 * (30 * 1e-5 + 2e-4) + head_s)
+
+
+@pytest.mark.parametrize(("heads_of", "rate"), [(32, 2e10), (64, 5e10), (128, 6.3245553e10), (512, 8e10)])
+def test_scores_have_a_rate_by_the_size_of_heads(heads_of, rate):
+    found = machine_hardware(FULL).for_model(4e6, heads_of)
+    assert found.score_flops_per_s("bf16") == pytest.approx(rate)
+    assert found.flops_per_s("bf16") == pytest.approx(1e11)
+
+
+def test_few_rows_take_as_long_as_reading_or_their_own_time_whichever_is_longer():
+    steep = machine_hardware(FULL)
+    one, many = (rank(steep, weights="q4_1", users=users) for users in (1, 8))
+    by_row = 8e-11 * 10 ** (log(8 / 2) / log(16 / 2))  # s a byte, between 2 and 16 rows
+    assert one.weights_s(1) == pytest.approx(one.weights.read(1) / 1.2e10)
+    assert many.weights_s(8) == pytest.approx(many.weights.read(8) * by_row)
+    assert by_row > 1 / 1.2e10 > 8e-11
+    assert rank(steep, weights="q4_1", users=2).weight_bytes_per_s == one.weight_bytes_per_s
+    more = many.decode(2048, 8).overhead_s - one.decode(2048, 1).overhead_s
+    assert more == pytest.approx(7 * (2e-5 + 30 * 1e-6))
+
+
+def test_choosing_blocks_takes_time_by_head_and_layer_where_some_are_left_out():
+    spec = with_attention(SMOLLM_135M, "full=topk:64+block:32")
+    chosen, plain = rank(machine_hardware(FULL), spec=spec), rank(machine_hardware(FULL))
+    more = chosen.decode(32_768, 1).overhead_s - plain.decode(32_768, 1).overhead_s
+    assert more == pytest.approx(30 * 3 * (1024 * 1e-8 + 64 * 2e-7))
+    assert chosen.decode(64 * 32, 1).overhead_s == plain.decode(64 * 32, 1).overhead_s
+    assert chosen.step_s(32_768, 1) == pytest.approx(chosen.decode(32_768, 1).overlap_s)
 
 
 @pytest.mark.parametrize(("cache", "rate"), [("bf16", 1e10), ("int8", 5e9), ("fp8", 1e10)])
@@ -104,7 +177,7 @@ def test_a_plan_reads_at_the_rate_of_its_own_step_and_shows_that_rate() -> None:
     workload = Workload(context_tokens=4096)
     plan = make_plan(SMOLLM_135M, machine_hardware(steep), workload, PlanOptions())
     weights, cache = plan.rank.weights.read(1), plan.rank.layout.read_bytes(workload.context_tokens)
-    bandwidth = read_rate(steep.curve, weights + cache)
+    bandwidth = on_curve(steep.curve, weights + cache)
     assert 2e10 < bandwidth < 9e10 and plan.hardware.read_bytes_per_s.value == bandwidth
     assert "again and again" in plan.hardware.read_bytes_per_s.source
     expected = weights / plan.rank.weight_bytes_per_s + cache / plan.hardware.cache_bytes_per_s

@@ -15,9 +15,12 @@ from windowtax.base.sourced import Basis, Sourced
 from windowtax.base.strict import StrictConfig
 from windowtax.base.units import GB
 from windowtax.spec.hardware import Hardware
+from windowtax.spec.step_costs import Curve, StepCosts
 
 THIS_MACHINE = "this-machine"
 FILE_NAME = "machine.json"
+VERSION = 2
+"""Of the file. One of another version is measured anew: its rates mean something else."""
 
 USD_PER_THREAD_HOUR = 0.016
 USD_PER_GB_HOUR = 0.0022
@@ -28,32 +31,64 @@ _RENT_SOURCE = (
 _RENT_DATE = "2026-11-21"
 
 
+class OldRecord(BadInput):
+    """A record of another version of windowtax."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} was measured by another version of windowtax, whose rates mean something else.",
+            "Run `windowtax bench floor`: it measures this machine anew, in less than a minute.",
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class EngineRates:
     """What our own engine reaches with the kernels of `level`.
 
     weight_bytes_per_s: one token's products, by the bits of the weights ("bf16", "int4"). cache_bytes_per_s: decode
-    attention by cache dtype. Both where main memory gives the bytes. product_flops_per_s, attention_flops_per_s: where
-    many tokens are computed at once. layer_overhead_s, step_overhead_s: per layer and step, and once per step, whatever
-    its size.
+    attention by cache dtype. Both where main memory gives the bytes. rows_s_per_byte: (rows, s) of a byte of weights in
+    the products of a few rows, by the same bits. Where many tokens are computed at once: product_flops_per_s by the
+    numbers of a layer's matrices, attention_flops_per_s by head size. layer_overhead_s, step_overhead_s: per layer and
+    step, and once per step, whatever its size. The others as in `StepCosts`.
     """
 
     level: str
     weight_bytes_per_s: dict[str, float]
     cache_bytes_per_s: dict[str, float]
-    product_flops_per_s: float
-    attention_flops_per_s: float
+    rows_s_per_byte: dict[str, Curve]
+    product_flops_per_s: Curve
+    attention_flops_per_s: Curve
     layer_overhead_s: float
     step_overhead_s: float
+    sequence_layer_s: float
+    sequence_s: float
+    scored_block_s: float
+    chosen_block_s: float
+
+    @property
+    def steps(self) -> StepCosts:
+        """For the planner."""
+        return StepCosts(
+            products=self.product_flops_per_s,
+            scores=self.attention_flops_per_s,
+            rows_wide=self.rows_s_per_byte["bf16"],
+            rows_narrow=self.rows_s_per_byte["int4"],
+            sequence_s=self.sequence_s,
+            sequence_layer_s=self.sequence_layer_s,
+            scored_block_s=self.scored_block_s,
+            chosen_block_s=self.chosen_block_s,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class MachineRecord:
     """What was measured: read_bytes_per_s in B/s, peak_flops_per_s in FLOP/s by element type, measured_on as ISO date.
 
-    method: how, in a sentence that a report can show. read_curve: (bytes of the working set, threads, B/s).
-    peaks_by_level: operations/s in registers alone by instruction-set level and element type. Both are empty and engine
-    is None where there are no native kernels, and in records of before they were measured.
+    method: how, in a sentence that a report can show. read_curve: (bytes of the working set, threads, B/s), the
+    best; usual_curve: (bytes, B/s) of all threads, the median.
+    peaks_by_level: operations/s in registers alone by instruction-set level and element type. gauge: what the short
+    samples said that were taken while the engine was measured (engine/gauge.py), as they are beside each cell of
+    benchmarks/speed. All are empty and engine is None where there are no native kernels.
     """
 
     cpu: str
@@ -64,7 +99,9 @@ class MachineRecord:
     measured_on: str
     method: str
     read_curve: tuple[tuple[int, int, float], ...] = ()
+    usual_curve: Curve = ()
     peaks_by_level: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
+    gauge: dict[str, float] = field(default_factory=dict[str, float])
     engine: EngineRates | None = None
 
     @property
@@ -76,18 +113,23 @@ class MachineRecord:
 def save_machine(record: MachineRecord, folder: Path | None = None) -> Path:
     """Writes the record; returns its path."""
     path = (folder or cache_folder()) / FILE_NAME
-    path.write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps({"version": VERSION, **asdict(record)}, indent=2) + "\n", encoding="utf-8")
     return path
 
 
 def load_record(folder: Path | None = None) -> MachineRecord | None:
-    """The record kept on this machine, None where nothing was measured yet. Raises BadInput on a damaged file."""
+    """The record kept on this machine, None where nothing was measured yet.
+
+    Raises OldRecord where another version of windowtax measured, and BadInput on a damaged file.
+    """
     path = (folder or cache_folder()) / FILE_NAME
     if not path.exists():
         return None
     hint = "Run `windowtax bench floor` again, it writes the file anew."
     try:
         config = StrictConfig(json.loads(path.read_text(encoding="utf-8")), str(path))
+        if config.take("version", int, 1) != VERSION:
+            raise OldRecord(path)
         rates = cast(dict[str, Any], config.take("peak_flops_per_s", dict))
         record = MachineRecord(
             cpu=config.take("cpu", str),
@@ -98,14 +140,28 @@ def load_record(folder: Path | None = None) -> MachineRecord | None:
             measured_on=config.take("measured_on", str),
             method=config.take("method", str),
             read_curve=tuple((int(size), int(n), float(rate)) for size, n, rate in _rows(config, "read_curve")),
+            usual_curve=_curve(_rows(config, "usual_curve")),
             peaks_by_level=cast(dict[str, dict[str, float]], config.take("peaks_by_level", dict, {})),
+            gauge=cast(dict[str, float], config.take("gauge", dict, {})),
             engine=_engine(cast(dict[str, Any] | None, config.take_optional("engine", dict)), str(path)),
         )
+    except OldRecord:
+        raise
     except (ValueError, TypeError, BadInput) as error:
         raise BadInput(f"{path} cannot be read: {error}", hint) from error
     if record.read_bytes_per_s <= 0 or not record.peak_flops_per_s or min(record.peak_flops_per_s.values()) <= 0:
         raise BadInput(f"{path} holds no rates above zero.", hint)
     return record
+
+
+_CONSTANTS = (
+    "layer_overhead_s",
+    "step_overhead_s",
+    "sequence_layer_s",
+    "sequence_s",
+    "scored_block_s",
+    "chosen_block_s",
+)
 
 
 def _rows(config: StrictConfig, key: str) -> list[Any]:
@@ -120,11 +176,17 @@ def _engine(found: dict[str, Any] | None, source: str) -> EngineRates | None:
         level=config.take("level", str),
         weight_bytes_per_s=cast(dict[str, float], config.take("weight_bytes_per_s", dict)),
         cache_bytes_per_s=cast(dict[str, float], config.take("cache_bytes_per_s", dict)),
-        product_flops_per_s=config.take("product_flops_per_s", float),
-        attention_flops_per_s=config.take("attention_flops_per_s", float),
-        layer_overhead_s=config.take("layer_overhead_s", float),
-        step_overhead_s=config.take("step_overhead_s", float),
+        rows_s_per_byte={
+            name: _curve(one) for name, one in cast(dict[str, list[Any]], config.take("rows_s_per_byte", dict)).items()
+        },
+        product_flops_per_s=_curve(_rows(config, "product_flops_per_s")),
+        attention_flops_per_s=_curve(_rows(config, "attention_flops_per_s")),
+        **{name: config.take(name, float) for name in _CONSTANTS},
     )
+
+
+def _curve(rows: list[Any]) -> Curve:
+    return tuple((float(size), float(value)) for size, value in rows)
 
 
 def load_machine(folder: Path | None = None) -> Hardware | None:
@@ -158,7 +220,7 @@ def machine_hardware(record: MachineRecord) -> Hardware:
             name: measured(rate, "FLOP/s", record.method) for name, rate in record.peak_flops_per_s.items()
         },
         compute_efficiency={
-            name: full if engine is None or name != "bf16" else reached.computing(engine.product_flops_per_s)
+            name: full if engine is None or name != "bf16" else reached.computing(_middle(engine.product_flops_per_s))
             for name in record.peak_flops_per_s
         },
         layer_overhead_s=none if engine is None else measured(engine.layer_overhead_s, "s", reached.source),
@@ -166,12 +228,18 @@ def machine_hardware(record: MachineRecord) -> Hardware:
         accelerators_per_node=measured(1, "accelerators", "one machine"),
         usd_per_hour=Sourced(rent, "USD/h", Basis.ASSUMED, _RENT_SOURCE, _RENT_DATE),
         step_overhead_s=None if engine is None else measured(engine.step_overhead_s, "s", reached.source),
-        attention_efficiency=None if engine is None else reached.computing(engine.attention_flops_per_s),
+        attention_efficiency=None if engine is None else reached.computing(_middle(engine.attention_flops_per_s)),
         cache_efficiency_by_dtype={
             name: reached.reading(rate) for name, rate in (engine.cache_bytes_per_s if engine else {}).items()
         },
-        read_curve=record.curve,
+        read_curve=record.usual_curve or record.curve,
+        best_curve=record.curve,
+        steps=None if engine is None else engine.steps,
     )
+
+
+def _middle(curve: Curve) -> float:
+    return curve[len(curve) // 2][1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +252,7 @@ class _Reached:
     def source(self) -> str:
         """How it was found."""
         level = "" if self.record.engine is None else self.record.engine.level
-        return f"steps of a small model of noise in our own engine, kernels of the level {level}"
+        return f"steps of models of noise in our own engine, kernels of the level {level}"
 
     def reading(self, rate: float) -> Sourced:
         """Above 1 where caches hold what is read again and again."""

@@ -1,9 +1,10 @@
 """`windowtax bench floor`: what this machine reads and multiplies, what our engine reaches of it, and the least time of
 a model's prefill and decode step."""
 
+import contextlib
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -14,7 +15,7 @@ from windowtax.cli.ask import AttentionOption, CacheDtypeOption, DtypeOption, Ro
 from windowtax.cli.console import console, messages
 
 if TYPE_CHECKING:
-    from windowtax.catalog.machine import MachineRecord
+    from windowtax.catalog.machine import EngineRates, MachineRecord
     from windowtax.engine.predict import Prediction
 
 
@@ -48,7 +49,7 @@ def floor(
         from windowtax.cli.asking import open_model
         from windowtax.engine.predict import predict
 
-        # What is asked is read before anything is measured: a wrong word should not cost ten seconds.
+        # What is asked is read before anything is measured: a wrong word should not cost a minute.
         contexts = [parse_tokens(one) for one in context or ["512", "2K", "8K", "32K"]]
         files = open_model(model, dtype, messages(), rope=rope, attention=attention)
         backend = files.backend(cache_dtype, weights)
@@ -67,12 +68,15 @@ def floor(
 
 
 def _record(kept: bool) -> "MachineRecord":
-    from windowtax.catalog.machine import load_record, save_machine
+    from windowtax.catalog.machine import OldRecord, load_record, save_machine
     from windowtax.engine.gauge import measure
 
-    record = load_record() if kept else None
+    record = None
+    if kept:
+        with contextlib.suppress(OldRecord):
+            record = load_record()
     if record is None:
-        with messages().status("measuring reads, products and our engine (some ten seconds) ..."):
+        with messages().status("measuring reads, products and our engine (some forty seconds) ..."):
             record = measure()
         path = save_machine(record)
         messages().print(f"kept in {path}", soft_wrap=True, highlight=False)
@@ -94,7 +98,7 @@ def _print_machine(record: "MachineRecord") -> None:
     if record.peaks_by_level:
         out.print(_levels(record))
     if record.engine is not None:
-        out.print(_engine(asdict(record.engine)))
+        out.print(_engine(record.engine))
     out.print(record.method, soft_wrap=True, highlight=False)
 
 
@@ -115,16 +119,24 @@ def _levels(record: "MachineRecord") -> Table:
     return table
 
 
-def _engine(rates: dict[str, Any]) -> Table:
-    table = _table(f"our engine reaches (native, {rates['level']})", "", "")
-    for bits, rate in rates["weight_bytes_per_s"].items():
+def _engine(rates: "EngineRates") -> Table:
+    table = _table(f"our engine reaches (native, {rates.level})", "", "")
+    for bits, rate in rates.weight_bytes_per_s.items():
         table.add_row(f"decode, weights in {bits}", format_rate(rate, "B/s"))
-    for name, rate in rates["cache_bytes_per_s"].items():
+        for rows, seconds in rates.rows_s_per_byte[bits]:
+            table.add_row(f"the same, {rows:.0f} rows, at most", format_rate(1 / seconds, "B/s"))
+    for name, rate in rates.cache_bytes_per_s.items():
         table.add_row(f"decode, cache in {name}", format_rate(rate, "B/s"))
-    table.add_row("prefill, products", format_rate(rates["product_flops_per_s"], "FLOP/s"))
-    table.add_row("prefill, attention", format_rate(rates["attention_flops_per_s"], "FLOP/s"))
-    table.add_row("each layer of a step", format_seconds(rates["layer_overhead_s"]))
-    table.add_row("each step", format_seconds(rates["step_overhead_s"]))
+    for numbers, rate in rates.product_flops_per_s:
+        table.add_row(f"prefill, layers of {numbers / 1e6:.0f} M weights", format_rate(rate, "FLOP/s"))
+    for size, rate in rates.attention_flops_per_s:
+        table.add_row(f"prefill, attention, heads of {size:.0f}", format_rate(rate, "FLOP/s"))
+    table.add_row("each layer of a step", format_seconds(rates.layer_overhead_s))
+    table.add_row("each step", format_seconds(rates.step_overhead_s))
+    table.add_row("each further sequence of a step", format_seconds(rates.sequence_s))
+    table.add_row("and in each layer", format_seconds(rates.sequence_layer_s))
+    table.add_row("each block scored, per KV head and layer", format_seconds(rates.scored_block_s))
+    table.add_row("each block chosen, the same", format_seconds(rates.chosen_block_s))
     return table
 
 

@@ -39,17 +39,15 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON inst
 
 def examine() -> dict[str, Any]:
     """The same as data."""
-    from windowtax.catalog.machine import load_machine
 
     libraries = {name: _version(name) for name in _PARTS}
-    measured = load_machine()
     return {
         "machine": {
             "system": f"{platform.system()} {platform.release()} {platform.machine()}",
             "python": platform.python_version(),
             "windowtax": _version("windowtax"),
             **_resources(),
-            "measured_speed": "not yet: windowtax bench floor" if measured is None else measured.title,
+            "measured_speed": _measured(),
         },
         "native": _native(has_engine=libraries["torch"] is not None),
         "libraries": libraries,
@@ -62,6 +60,17 @@ def _native(*, has_engine: bool) -> dict[str, Any]:
     from windowtax.engine.backend import native_report
 
     return native_report()
+
+
+def _measured() -> str:
+    from windowtax.base.errors import BadInput
+    from windowtax.catalog.machine import load_machine
+
+    try:
+        found = load_machine()
+    except BadInput as error:
+        return f"{error.message} {error.hint}"
+    return "not yet: windowtax bench floor" if found is None else found.title
 
 
 def _resources() -> dict[str, Any]:

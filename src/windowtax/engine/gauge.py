@@ -1,15 +1,17 @@
 """The gauge: what this machine can read and multiply, and what our engine reaches of it. Measured once, kept, and read
 by plans and bills. With native kernels it measures their instruction sets; without, torch's sum and product."""
 
+import contextlib
 import datetime
 import platform
+import statistics
 import time
 from collections.abc import Callable
 from types import ModuleType
 
 import psutil
 
-from windowtax.catalog.machine import MachineRecord, load_machine, save_machine
+from windowtax.catalog.machine import EngineRates, MachineRecord, OldRecord, load_machine, save_machine
 from windowtax.ops.native import native_state, num_threads
 from windowtax.spec.hardware import Hardware
 
@@ -17,11 +19,11 @@ _READ_BYTES = 1 << 30
 """Larger than any cache the machine is likely to have a fair share of."""
 _WORKING_SETS = (
     *(1 << power for power in (14, 18, 20, 22, 24, 26)),
-    *(count << 25 for count in (3, 4, 6, 8, 12, 16, 32)),
+    *(count << 25 for count in (3, 4, 6, 8, 32)),
 )
 """Closer together where a model's step lies and shared caches end."""
 _ELEMENTS = ("fp32", "bf16", "int8")
-_SAMPLE_S = 0.15
+_SAMPLE_S, _READ_S = 0.15, 0.05
 _MATRIX_SIZE = 2048
 _ROUNDS = 7
 TORCH_METHOD = (
@@ -29,16 +31,19 @@ TORCH_METHOD = (
     f"{_MATRIX_SIZE} x {_MATRIX_SIZE} matrices, by torch with its default threads"
 )
 NATIVE_METHOD = (
-    f"best of the samples of {_SAMPLE_S} s: 1 GiB read with the widest loads, and the best instruction of each "
+    "best of short samples, some seconds apart: 1 GiB read with the widest loads, and the best instruction of each "
     "instruction set in registers alone, all threads together"
 )
 
 
 def this_machine(again: bool = False) -> Hardware:
-    """The measured machine; measures it (some twenty seconds) where that was not done yet, or `again` is set."""
-    known = None if again else load_machine()
-    if known is not None:
-        return known
+    """The measured machine; measures it (some forty seconds) where this version did not do that yet, or `again` is
+    set."""
+    if not again:
+        with contextlib.suppress(OldRecord):
+            known = load_machine()
+            if known is not None:
+                return known
     save_machine(measure())
     found = load_machine()
     assert found is not None
@@ -47,28 +52,84 @@ def this_machine(again: bool = False) -> Hardware:
 
 def measure() -> MachineRecord:
     """Measures read bandwidth, products and, with native kernels, the engine. The machine may be shared: the best
-    counts for what it can do, the lower quartile of times for what the engine reaches."""
-    from windowtax.engine.calibrate import Reads, calibrate
-
-    state, threads = native_state(), num_threads()
-    gauge = None if state.module is None else state.module.gauge
-    levels = {} if gauge is None else _peaks_by_level(gauge, threads)
-    read = _torch_read() if gauge is None else gauge.read(_READ_BYTES, threads, 1.0)
-    curve = () if gauge is None else tuple(_read_curve(gauge, threads))
+    counts for what it can do, the median for what the engine reaches."""
+    module, threads = native_state().module, num_threads()
+    found = _Native(module.gauge, threads) if module is not None else None
+    engine = None if found is None else found.engine()
+    levels = {} if found is None else _peaks_by_level(found.gauge, threads)
     return MachineRecord(
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         threads=threads,
         memory_bytes=psutil.virtual_memory().total,
-        read_bytes_per_s=read,
+        read_bytes_per_s=_torch_read() if found is None else found.best[_READ_BYTES, threads],
         peak_flops_per_s=_best_peaks(levels) or {name: _torch_flops(name) for name in ("bf16", "fp32")},
         measured_on=datetime.date.today().isoformat(),
-        method=TORCH_METHOD if gauge is None else NATIVE_METHOD,
-        read_curve=curve,
+        method=TORCH_METHOD if found is None else NATIVE_METHOD,
+        read_curve=() if found is None else tuple((*key, rate) for key, rate in found.best.items()),
+        usual_curve=() if found is None else found.usual,
         peaks_by_level=levels,
-        engine=None
-        if state.module is None
-        else calibrate(state, Reads(read, _of_all_threads(curve, threads), threads)),
+        gauge={} if found is None else found.short_gauge(),
+        engine=engine,
     )
+
+
+class _Native:
+    """How fast one reads here, by (bytes of the working set, threads), in rounds that lie far apart, between the parts
+    of what the engine does, so that a neighbour's busy second decides nothing. The best is what the machine can do; the
+    median is what the engine's steps find, above all where a working set just fits into a shared cache."""
+
+    def __init__(self, gauge: ModuleType, threads: int) -> None:
+        self.gauge = gauge
+        self._rates: dict[tuple[int, int], list[float]] = {}
+        self._threads = threads
+        self._short: list[dict[str, float]] = []
+
+    def engine(self) -> EngineRates:
+        """What our engine reaches; meanwhile all rounds."""
+        from windowtax.engine.calibrate import Reads, time_steps
+
+        if self._threads > 1:
+            self._reads(1)
+        timings = time_steps(native_state(), self._threads, self._round)
+        self._round()
+        return timings.rates(Reads(self.best[_READ_BYTES, self._threads], self.usual))
+
+    @property
+    def best(self) -> dict[tuple[int, int], float]:
+        """B/s by working set and threads."""
+        return {key: max(rates) for key, rates in sorted(self._rates.items())}
+
+    @property
+    def usual(self) -> tuple[tuple[float, float], ...]:
+        """(bytes of the working set, B/s) of all threads."""
+        rates = sorted(self._rates.items())
+        return tuple((float(size), statistics.median(all)) for (size, n), all in rates if n == self._threads)
+
+    def short_gauge(self) -> dict[str, float]:
+        """The median of the short samples."""
+        return {name: statistics.median(one[name] for one in self._short) for name in self._short[0]}
+
+    def _round(self) -> None:
+        self._short.append(short_gauge(self._threads))
+        self._reads(self._threads)
+
+    def _reads(self, threads: int) -> None:
+        for size in _WORKING_SETS:
+            self._rates.setdefault((size, threads), []).append(self.gauge.read(size, threads, _READ_S))
+
+
+def short_gauge(threads: int) -> dict[str, float]:
+    """What the machine does in this moment, in half a second: B/s read of 256 MiB, bf16 and fp32 operations/s in
+    registers. Empty without native kernels."""
+    module = native_state().module
+    if module is None:
+        return {}
+    gauge = module.gauge
+    return {
+        "read_bytes_per_s": gauge.read(256 << 20, threads, _SAMPLE_S),
+        "bf16_flops_per_s": gauge.multiply("", "bf16", threads, _SAMPLE_S),
+        "fp32_flops_per_s": gauge.multiply("", "fp32", threads, _SAMPLE_S),
+    }
 
 
 def _peaks_by_level(gauge: ModuleType, threads: int) -> dict[str, dict[str, float]]:
@@ -91,15 +152,6 @@ def _best_peaks(levels: dict[str, dict[str, float]]) -> dict[str, float]:
     if found:
         found["bf16"] = max(found.values())
     return found
-
-
-def _read_curve(gauge: ModuleType, threads: int) -> list[tuple[int, int, float]]:
-    counts = sorted({1, threads})
-    return [(size, count, gauge.read(size, count, _SAMPLE_S)) for count in counts for size in _WORKING_SETS]
-
-
-def _of_all_threads(curve: tuple[tuple[int, int, float], ...], threads: int) -> tuple[tuple[float, float], ...]:
-    return tuple((size, rate) for size, count, rate in curve if count == threads)
 
 
 def _torch_read() -> float:
@@ -128,7 +180,8 @@ def _best(work: Callable[[], object]) -> float:
     return min(seconds)
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """As the system calls it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))

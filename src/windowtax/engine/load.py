@@ -92,6 +92,14 @@ class ModelFiles:
         plans = plan_matrices(self.spec, self._weights, weight_format(backend.weights, self.dtype))
         return sum(plan.num_bytes for plan in plans if plan.key != "embedding" or self.spec.tie_embeddings)
 
+    def head_bytes(self, backend: Backend = TORCH) -> int:
+        """Of these, the output head: read once in a prefill, when nothing else is computed."""
+        if backend.native is None:
+            return self.spec.vocab_size * self.spec.hidden_size * ELEMENT_TYPES[self.dtype].bits // 8
+        plans = plan_matrices(self.spec, self._weights, weight_format(backend.weights, self.dtype))
+        head = "embedding" if self.spec.tie_embeddings else "head"
+        return sum(plan.num_bytes for plan in plans if plan.key == head)
+
     @property
     def _weights(self) -> ModelWeights:
         return ModelWeights(self.spec, self.sources, self.checkpoint, self.dtype)

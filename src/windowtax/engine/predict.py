@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from windowtax.engine.backend import Backend
 from windowtax.engine.load import ModelFiles
-from windowtax.plan.roofline import Floor, Rank, decode_floor, prefill_floor
+from windowtax.plan.roofline import Floor, Rank, as_asked, decode_floor, prefill_floor
 from windowtax.plan.schemes import WeightScheme, weight_scheme
 from windowtax.plan.weights import WeightBytes
 from windowtax.schedule.scheduler import DEFAULT_STEP_TOKENS
@@ -34,13 +34,14 @@ def predict(
     """hardware: this machine, with what the engine reaches on it."""
     spec, layout = files.spec, files.spec.layout(cache_dtype(cache_dtype_name))
     weight_bytes = files.step_weight_bytes(backend)
+    read_bytes = weight_bytes + batch * layout.read_bytes(context_tokens)
     scheme = _scheme(files, backend)
     floor_hardware = hardware.as_floor()
     rank = Rank(
         spec=spec,
-        hardware=hardware.for_cache(cache_dtype_name).reading(weight_bytes + batch * layout.read_bytes(context_tokens)),
+        hardware=as_asked(hardware, spec, cache_dtype_name, read_bytes=read_bytes, users=batch),
         scheme=scheme,
-        weights=WeightBytes(weight_bytes, weight_bytes, (), 0.0),
+        weights=WeightBytes(weight_bytes, weight_bytes, (), 0.0, files.head_bytes(backend)),
         layout=layout,
     )
     return Prediction(

@@ -4,11 +4,13 @@ They are built with the package where there is a C++ compiler, and are optional:
 The environment variable WINDOWTAX_NATIVE chooses: "off", or a level's name (`windowtax doctor` lists them).
 """
 
+import hashlib
 import importlib
 import os
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 
 import psutil
@@ -16,6 +18,12 @@ import psutil
 from windowtax.base.errors import BadInput
 
 VARIABLE = "WINDOWTAX_NATIVE"
+STALE = "the native kernels were built from other sources; `make run` builds them again"
+
+_SOURCES = Path(__file__).parents[3] / "native"
+"""Beside this file in a checkout. An installed package has none, and was built in one piece."""
+_INTERFACE = ("src/bind/*.*", "src/kernels.h", "src/program/linear.h")
+"""What Python relies on: functions, their arguments, and the numbers of the enumerations here."""
 
 
 class WeightFormat(IntEnum):
@@ -59,7 +67,8 @@ class NativeState:
 
 @cache
 def native_state() -> NativeState:
-    """What this process uses. Raises BadInput where WINDOWTAX_NATIVE names a level that does not run here."""
+    """What this process uses. Raises BadInput where WINDOWTAX_NATIVE names a level that does not run here, or that was
+    built from other sources than those beside this file; where it names none, torch computes then."""
     wanted = os.environ.get(VARIABLE, "")
     if wanted == "off":
         return NativeState(None, "", f"switched off by {VARIABLE}=off")
@@ -67,11 +76,30 @@ def native_state() -> NativeState:
         module = importlib.import_module("windowtax._native")
     except ImportError as error:
         return NativeState(None, "", f"not built ({error}); install a C++ compiler and windowtax again")
+    if _is_stale(module):
+        if wanted:
+            raise BadInput(f"{VARIABLE}={wanted!r} cannot be used: {STALE}.")
+        return NativeState(None, "", STALE)
     running = [level.name for level in module.levels() if level.runs]
     if wanted and wanted not in running:
         hint = f"Set it to off, {', '.join(running)}, or unset it."
         raise BadInput(f"{VARIABLE}={wanted!r} does not run here.", hint)
     return NativeState(module, wanted or running[-1], "")
+
+
+def interface_of(sources: Path) -> str:
+    """The name of the interface that these native sources have, as native/CMakeLists.txt makes it when it builds."""
+    files = sorted({file for pattern in _INTERFACE for file in sources.glob(pattern)})
+    lines = (
+        f"{file.relative_to(sources).as_posix()} {hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files
+    )
+    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+
+
+def _is_stale(module: ModuleType) -> bool:
+    if not (_SOURCES / "CMakeLists.txt").is_file():
+        return False
+    return getattr(module, "interface", "") != interface_of(_SOURCES)
 
 
 def num_threads() -> int:

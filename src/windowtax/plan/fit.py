@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from windowtax.base.errors import BadInput
+from windowtax.plan.roofline import as_asked
 from windowtax.plan.schemes import WeightScheme
 from windowtax.plan.weights import WeightBytes
 from windowtax.schedule.scheduler import DEFAULT_STEP_TOKENS
@@ -117,12 +118,11 @@ class Sizing:
 
     @property
     def reading(self) -> Hardware:
-        """The accelerator as it reads a cache of this dtype, and as many bytes as a step of this workload."""
-        hardware, users = self.hardware.for_cache(self.dtype.name), self.workload.users
-        if not hardware.read_curve:
-            return hardware
-        cache = users * self.layout().read_bytes(self.workload.context_tokens)
-        return hardware.reading(WeightBytes.of(self.spec, self.scheme).read(users) + cache)
+        """The accelerator as it runs this model, with a cache of this dtype and steps of this workload."""
+        users = self.workload.users
+        read = users * self.layout().read_bytes(self.workload.context_tokens)
+        read += WeightBytes.of(self.spec, self.scheme).read(users)
+        return as_asked(self.hardware, self.spec, self.dtype.name, read_bytes=read, users=users)
 
     def layout(self, tensor_parallel: int = 1) -> CacheLayout:
         """The cache of one rank."""

@@ -4,14 +4,19 @@ A step takes t_memory = weights read / (eta_W * BW) + cache read / (eta_KV * BW)
 If reading and computing overlap perfectly it takes the longer of the two, if they do not overlap the sum: both bounds
 are kept. What no roofline explains is a constant per layer and step: launches and synchronisation, more of them where
 a layer has routed experts, and the latency of two all-reduces where ranks split it; all fitted to published figures.
+Where each kernel was measured alone (this machine), a prefill's head comes on top: it reads while nothing multiplies,
+and so do choosing blocks and what each further sequence adds.
 Floors are the same formulas with every efficiency at 1 and no constant: they cannot be beaten on that hardware.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 
 from windowtax.plan.schemes import WeightScheme, weight_scheme
 from windowtax.plan.weights import WeightBytes
+from windowtax.spec.attention.block_topk import BlockTopKAttention
+from windowtax.spec.attention.softmax import SoftmaxAttention
 from windowtax.spec.cache import CacheLayout
 from windowtax.spec.hardware import Hardware
 from windowtax.spec.model import ModelSpec
@@ -86,7 +91,8 @@ class Rank:
         """One decode step of `users` sequences that hold `context_tokens` tokens each, the new one included."""
         read = users * self.layout.read_bytes(context_tokens) / self.ring
         attention = users * self.spec.attention_flops(context_tokens - 1, 1) / self.ring
-        return self._bound(self.weights.read(users), read, attention, chunks=[users], sampled=users)
+        extra_s = self.further_s(users) + users * self.choose_s(context_tokens)
+        return self._bound(self.weights.read(users), read, attention, chunks=[users], sampled=users, extra_s=extra_s)
 
     def prefill(self, num_tokens: int, start: int, chunk_tokens: int) -> Bound:
         """Reading `num_tokens` tokens behind `start` cached ones, alone, in chunks; every chunk reads all weights."""
@@ -94,7 +100,12 @@ class Rank:
         sizes = [min(chunk_tokens, chunks.stop - first) for first in chunks]
         weights = sum(self.weights.read(size) for size in sizes)
         read = sum(self.layout.read_bytes(first) for first in chunks if first)
-        return self._bound(weights, read, self.spec.attention_flops(start, num_tokens), chunks=sizes, sampled=1)
+        attention = self.spec.attention_flops(start, num_tokens)
+        if self.hardware.steps is None:
+            return self._bound(weights, read, attention, chunks=sizes, sampled=1)
+        weights -= len(sizes) * self.weights.head
+        head_s = max(self.weights.head / self.weight_bytes_per_s, self.matrices_s(0, 1))
+        return self._bound(weights, read, attention, chunks=sizes, sampled=0, extra_s=head_s)
 
     def step_s(
         self, context_tokens: int, users: int, chunk_tokens: int = 0, chunk_start: int = 0, positions: int = 1
@@ -116,6 +127,7 @@ class Rank:
         if chunk_tokens:
             read, flops = self.layout.read_bytes(chunk_start), self.spec.attention_flops(chunk_start, chunk_tokens)
             seconds += self._scores_s(read / self.ring if chunk_start else 0, flops / self.ring)
+        seconds += self.further_s(users) + users * self.choose_s(context_tokens)
         return seconds + self.link_s(tokens) + self.overhead_s
 
     def weights_s(self, tokens: int) -> float:
@@ -162,6 +174,22 @@ class Rank:
             seconds += ALL_REDUCES_PER_LAYER * layers * hardware.all_reduce_s.value
         return seconds
 
+    def further_s(self, sequences: int) -> float:
+        """What all sequences of a decode step but the first add to its overhead, s."""
+        steps = self.hardware.steps
+        return 0.0 if steps is None else steps.further_sequences_s(sequences, len(self.spec.layers))
+
+    def choose_s(self, context_tokens: int) -> float:
+        """Choosing blocks for one token of one sequence, beyond the bytes that it reads, s."""
+        steps = self.hardware.steps
+        if steps is None:
+            return 0.0
+        kinds = [layer.attention for layer in self.spec.layers if isinstance(layer.attention, BlockTopKAttention)]
+        return sum(
+            kind.num_kv_heads * steps.choose_s(ceil(context_tokens / kind.block_tokens), kind.top_k_blocks)
+            for kind in kinds
+        )
+
     @property
     def weight_bytes_per_s(self) -> float:
         """B/s that reading these weights really reaches."""
@@ -174,15 +202,24 @@ class Rank:
     def _score_s(self, flops: float) -> float:
         return flops / self.hardware.score_flops_per_s(self.score_element) / self.tensor_parallel
 
-    def _bound(self, weights: float, cache: float, attention_flops: float, *, chunks: list[int], sampled: int) -> Bound:
-        """chunks: the tokens of each step. sampled: how many of them all pass the head."""
+    def _bound(
+        self,
+        weights: float,
+        cache: float,
+        attention_flops: float,
+        *,
+        chunks: list[int],
+        sampled: int,
+        extra_s: float = 0.0,
+    ) -> Bound:
+        """chunks: the tokens of each step. sampled: how many of them all pass the head. extra_s: more overhead."""
         tokens = sum(chunks)
         matrix_flops = tokens * self.spec.layer_flops_per_token + sampled * self.spec.head_flops_per_token
         return Bound(
             memory_s=weights / self.weight_bytes_per_s + cache / self.hardware.cache_bytes_per_s,
             compute_s=self.matrices_s(tokens, sampled) + self._score_s(attention_flops),
             link_s=sum(self.link_s(size) for size in chunks),
-            overhead_s=len(chunks) * self.overhead_s,
+            overhead_s=len(chunks) * self.overhead_s + extra_s,
             bytes=weights + cache,
             flops=(matrix_flops + attention_flops) / self.tensor_parallel,
         )
@@ -208,6 +245,15 @@ class Rank:
         if hop is None or least is None:
             return 0.0
         return max(0.0, 2 * (self.tensor_parallel - 1) * hop.value - least.value)
+
+
+def as_asked(hardware: Hardware, spec: ModelSpec, cache_dtype: str, *, read_bytes: float, users: int) -> Hardware:
+    """The chip as it runs this model's decode steps, which read so many bytes for so many users, where it was measured
+    by dtype, working set, shape and rows. Called once per plan, so that all that is derived sees the same rates."""
+    heads = [layer.attention.head_dim for layer in spec.layers if isinstance(layer.attention, SoftmaxAttention)]
+    numbers = spec.layer_flops_per_token / 2 / len(spec.layers) if spec.layers else 0.0
+    shaped = hardware.for_model(numbers, sum(heads) / len(heads) if heads else None)
+    return shaped.for_cache(cache_dtype).reading(read_bytes).for_rows(users)
 
 
 def expert_layers(spec: ModelSpec) -> list[float]:

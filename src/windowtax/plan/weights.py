@@ -15,13 +15,14 @@ class WeightBytes:
     """Weight bytes of one tensor-parallel rank (or of the whole model, where it is one rank).
 
     resident: held in memory. always: read in every step. routed: (bytes, share that one token uses) of the experts.
-    per_token: of the embedding rows that each token looks up.
+    per_token: of the embedding rows that each token looks up. head: the output head, among those that are always read.
     """
 
     resident: int
     always: float
     routed: tuple[tuple[float, float], ...]
     per_token: float
+    head: float = 0.0
 
     @classmethod
     def of(
@@ -31,18 +32,20 @@ class WeightBytes:
 
         Raises BadInput where the heads do not divide.
         """
-        resident = always = per_token = 0.0
+        resident = always = per_token = head = 0.0
         routed: defaultdict[float, float] = defaultdict(float)
         for weight, copies in _rank_weights(spec, tensor_parallel, max(tensor_parallel, expert_parallel)):
             size = scheme.bytes_of(weight) * copies
             resident += size
             if weight.name == "embedding":
                 per_token = size / spec.vocab_size
+            if weight.name == ("embedding" if spec.tie_embeddings else "head"):
+                head = size
             if weight.active < 1:
                 routed[float(weight.active)] += size
             elif weight.name != "embedding" or spec.tie_embeddings:
                 always += size
-        return cls(ceil(resident), always, tuple((size, share) for share, size in routed.items()), per_token)
+        return cls(ceil(resident), always, tuple((size, share) for share, size in routed.items()), per_token, head)
 
     def read(self, tokens: int) -> float:
         """Bytes that a step over `tokens` tokens reads.

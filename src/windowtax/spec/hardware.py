@@ -1,14 +1,14 @@
 """Hardware: what a planner must know of a chip, each number with its unit, its basis, its source and its date."""
 
-from bisect import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import inf, log
+from math import inf
 
 from windowtax.base.errors import BadInput
 from windowtax.base.sourced import Basis, Sourced
 from windowtax.base.units import format_bytes
 from windowtax.spec.dtypes import element_type
+from windowtax.spec.step_costs import Curve, StepCosts, on_curve
 
 WIDER = {"int4": "bf16", "fp4": "bf16", "int8": "bf16", "fp8": "bf16", "fp16": "bf16", "bf16": "fp32"}
 """Where a chip has no rate for an element type, numbers are widened to this one before they are multiplied."""
@@ -38,7 +38,8 @@ class Hardware:
     Where it was measured apart: attention_efficiency, share of the peak that attention's scores reach in a prefill;
     cache_efficiency_by_dtype, cache_efficiency for a cache of that dtype (see `for_cache`); step_overhead_s, s
     once per step, whatever its layers; read_curve, (bytes, B/s) by rising bytes: how fast so many bytes are read again
-    and again where the chip's own caches hold some of them (see `reading`).
+    and again where the chip's own caches hold some of them (see `reading`), and best_curve the same at its best, for
+    floors; steps, what kernels take by shape (see `for_model` and `for_rows`).
     """
 
     name: str
@@ -65,6 +66,8 @@ class Hardware:
     step_overhead_s: Sourced | None = None
     cache_efficiency_by_dtype: Mapping[str, Sourced] = field(default_factory=dict[str, Sourced])
     read_curve: tuple[tuple[float, float], ...] = ()
+    best_curve: Curve = ()
+    steps: StepCosts | None = None
 
     @property
     def node_size(self) -> int:
@@ -110,7 +113,7 @@ class Hardware:
         """
         if not self.read_curve:
             return self
-        rate = read_rate(self.read_curve, working_set_bytes)
+        rate = on_curve(self.read_curve, working_set_bytes)
         where = f"by working set: here {format_bytes(working_set_bytes)}, again and again"
 
         def share(known: Sourced) -> Sourced:
@@ -127,6 +130,41 @@ class Hardware:
             cache_efficiency=share(self.cache_efficiency),
             cache_efficiency_by_dtype={name: share(one) for name, one in self.cache_efficiency_by_dtype.items()},
             read_curve=(),
+            best_curve=(),
+        )
+
+    def for_model(self, layer_numbers: float, head_size: float | None) -> "Hardware":
+        """The same chip as it multiplies matrices of so many numbers per layer, and heads of that size (None: of no
+        size that is known), where that was measured for several."""
+        if self.steps is None or not layer_numbers:
+            return self
+        peak = self.peak_flops_per_s[self.compute_element("bf16")].value
+
+        def reached(known: Sourced, curve: Curve, size: float, words: str) -> Sourced:
+            return replace(known, value=on_curve(curve, size) / peak, source=f"{known.source}; {words}")
+
+        products, scores = dict(self.compute_efficiency), self.attention_efficiency
+        products["bf16"] = reached(
+            products["bf16"], self.steps.products, layer_numbers, f"here layers of {layer_numbers / 1e6:.1f} million"
+        )
+        if scores is not None and head_size is not None:
+            scores = reached(scores, self.steps.scores, head_size, f"here heads of {head_size:.0f}")
+        return replace(self, compute_efficiency=products, attention_efficiency=scores)
+
+    def for_rows(self, rows: int) -> "Hardware":
+        """The same chip as it multiplies so many rows in a decode step: reading goes on beside it, so whichever takes
+        longer counts. After `reading`."""
+        if self.steps is None or rows <= 1:
+            return self
+
+        def share(known: Sourced, curve: Curve) -> Sourced:
+            most = 1 / (on_curve(curve, rows) * self.read_bytes_per_s.value)
+            return known if most >= known.value else replace(known, value=most, source=f"{known.source}; {rows} rows")
+
+        return replace(
+            self,
+            bandwidth_efficiency=share(self.bandwidth_efficiency, self.steps.rows_wide),
+            widening_efficiency=share(self.widening_efficiency, self.steps.rows_narrow),
         )
 
     @property
@@ -168,6 +206,9 @@ class Hardware:
             attention_efficiency=None,
             step_overhead_s=None,
             cache_efficiency_by_dtype={},
+            read_curve=self.best_curve or self.read_curve,
+            best_curve=(),
+            steps=None,
         )
 
     def priced(self, usd_per_hour: float, date: str) -> "Hardware":
@@ -175,13 +216,3 @@ class Hardware:
         if not 0 <= usd_per_hour < inf:
             raise BadInput(f"A price of {usd_per_hour:g} USD per hour makes no sense.", "Give dollars, such as 2.95.")
         return replace(self, usd_per_hour=Sourced(usd_per_hour, "USD/h", Basis.ASSUMED, "given by the caller", date))
-
-
-def read_rate(curve: tuple[tuple[float, float], ...], size: float) -> float:
-    """B/s at a size, straight between the measured ones on logarithmic axes; the ends go on as they are."""
-    behind = bisect([known for known, _ in curve], size)
-    if behind in (0, len(curve)):
-        return curve[min(behind, len(curve) - 1)][1]
-    (low, low_rate), (high, high_rate) = curve[behind - 1 : behind + 1]
-    part = log(size / low) / log(high / low)
-    return low_rate ** (1 - part) * high_rate**part
