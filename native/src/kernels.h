@@ -132,6 +132,14 @@ struct Run {
   int64_t begin;
   int64_t end;
   ChannelBlocks channels;
+  int64_t more = 0;  // so many ids behind `count` are probably read next by the same thread: worth fetching
+};
+
+// KV heads first ... first + count - 1, and the `group` query heads of each.
+struct HeadSpan {
+  int64_t first, count, group;
+
+  int64_t rows() const { return count * group; }
 };
 
 // The softmax so far of G query heads: m [G] the greatest score, l [G] the sum of exp(score - m), o [G, v_dim] the
@@ -231,10 +239,11 @@ struct Kernels {
   void (*read_keys)(const KvView& view, int64_t block_id, int64_t scale_id, int64_t head, float* out);
   void (*read_values)(const KvView& view, int64_t block_id, int64_t head, float* out);
 
-  // One query position: q [G, k_dim] scaled, against a run of keys of KV head `head`; goes on from `state`.
-  // scratch: decode_scratch(k_dim, v_dim, G) bytes.
-  int64_t (*decode_scratch)(int64_t k_dim, int64_t v_dim, int64_t group);
-  void (*attend_run)(const KvView& view, int64_t head, const float* q, int64_t group, const Run& run, float softcap,
+  // One query position: q [rows, k_dim] scaled, of all query heads of the span, against a run of the span's keys; goes on
+  // from `state`, [rows] too. scratch: decode_scratch bytes. Heads that lie side by side in a block are best read in one
+  // go, span_heads of them.
+  int64_t (*decode_scratch)(int64_t k_dim, int64_t v_dim, int64_t heads, int64_t group);
+  void (*attend_run)(const KvView& view, const HeadSpan& heads, const float* q, const Run& run, float softcap,
                      const Softmax& state, void* scratch);
 
   // Quest (Tang et al. 2024): the channel-wise minimum and maximum of a block's keys, bf16 [kv_heads][k_dim] each: the

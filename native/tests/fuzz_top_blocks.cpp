@@ -49,7 +49,7 @@ void check_top_blocks(Rng& rng, const Kernels& kernels) {
   std::vector<int32_t> ids(count);
   for (int32_t& id : ids) id = int32_t(pick(rng, 0, blocks - 1));
   std::vector<float> scores(count);
-  std::vector<uint8_t> scratch(kernels.decode_scratch(dim, 8, group), 0xff);
+  std::vector<uint8_t> scratch(kernels.decode_scratch(dim, 8, 1, group), 0xff);
   kernels.score_blocks({low.data(), row_bytes}, {high.data(), row_bytes}, head, dim, q.data(), group, ids.data(), count,
                        scores.data(), scratch.data());
   for (int64_t i = 0; i < count; ++i) {

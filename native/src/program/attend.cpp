@@ -13,33 +13,37 @@ constexpr int64_t kSplitsPerThread = 8;
 constexpr int64_t kGoodBlocks = 24;
 constexpr int64_t kLeastBlocks = 12;  // 384 tokens, some microseconds
 
+// Of a span of heads that are read in one go.
+constexpr int64_t kSpanRows = 16;           // query heads
+constexpr int64_t kSpanBytes = 32 << 10;  // of keys and values in a block
+
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 
-void Partials::fit(int64_t count, int64_t group, int64_t v_dim) {
-  group_ = group;
+void Partials::fit(int64_t count, int64_t rows, int64_t v_dim) {
+  rows_ = rows;
   v_dim_ = v_dim;
-  stride_ = (2 * group + group * v_dim + 15) / 16 * 16;
+  stride_ = (2 * rows + rows * v_dim + 15) / 16 * 16;
   data_.get(count * stride_ * static_cast<int64_t>(sizeof(float)));
 }
 
 Softmax Partials::at(int64_t index) {
   float* base = reinterpret_cast<float*>(data_.data()) + index * stride_;
-  return {base, base + group_, base + 2 * group_};
+  return {base, base + rows_, base + 2 * rows_};
 }
 
 void Partials::reset(int64_t index) {
   const Softmax state = at(index);
-  std::fill(state.m, state.m + group_, -INFINITY);
-  std::fill(state.l, state.l + group_ + group_ * v_dim_, 0.0f);
+  std::fill(state.m, state.m + rows_, -INFINITY);
+  std::fill(state.l, state.l + rows_ + rows_ * v_dim_, 0.0f);
 }
 
 void merge(const Kernels& kernels, const Attention& attention, Partials& partials, const Shares& shares, float* out) {
-  const int64_t group = attention.group(), v_dim = attention.v_dim;
-  for (int64_t g = 0; g < group; ++g, out += v_dim) {
+  const int64_t v_dim = attention.v_dim;
+  for (int64_t g = 0; g < shares.heads.rows(); ++g, out += v_dim) {
     const bool sinks = !attention.sink_logits.empty();
-    const float sink = sinks ? attention.sink_logits[shares.head * group + g] : -INFINITY;
+    const float sink = sinks ? attention.sink_logits[shares.heads.first * shares.heads.group + g] : -INFINITY;
     float greatest = sink;
     for (int64_t i = 0; i < shares.count; ++i) greatest = std::max(greatest, partials.at(shares.first + i).m[g]);
     float total = sinks ? std::exp(sink - greatest) : 0.0f;
@@ -70,7 +74,7 @@ int64_t Attend::prepare(const Context& context) {
       add_runs(sequence, blocks);
     }
   }
-  partials_.fit(static_cast<int64_t>(runs_.size()), attention_.group(), attention_.v_dim);
+  partials_.fit(static_cast<int64_t>(runs_.size()), span_heads() * attention_.group(), attention_.v_dim);
   count_splits();
   return static_cast<int64_t>(tiles_.size() + runs_.size());
 }
@@ -85,7 +89,19 @@ int64_t Attend::split_blocks(const Context& context) const {
     }
   }
   const int64_t even = ceil_div(blocks, kSplitsPerThread * context.num_threads);
-  return std::max({kLeastBlocks, even, std::min(kGoodBlocks, 2 * even)});
+  return ceil_div(std::max({kLeastBlocks, even, std::min(kGoodBlocks, 2 * even)}), span_heads());
+}
+
+// As many heads as go into the vectors of a softmax and, with the blocks that are fetched ahead, into the L2 cache;
+// about the same number in each span.
+int64_t Attend::span_heads() const {
+  int64_t bytes = 1;
+  for (const KvPart& part : attention_.parts) {
+    bytes = std::max(bytes, element_bytes(part.view.k_element, attention_.k_dim) +
+                                element_bytes(part.view.v_element, attention_.v_dim));
+  }
+  const int64_t most = std::max<int64_t>(1, std::min(kSpanRows / attention_.group(), kSpanBytes / bytes));
+  return ceil_div(attention_.kv_heads, ceil_div(attention_.kv_heads, most));
 }
 
 void Attend::add_tiles(const Context& context, const SequenceStep& sequence) {
@@ -102,15 +118,16 @@ void Attend::add_runs(const SequenceStep& sequence, int64_t split_blocks) {
   for (int64_t i = 0; i < sequence.rows; ++i) {
     cut(sequence.start + i, split_blocks);
     const int64_t row = sequence.first_row + i, count = static_cast<int64_t>(cuts_.size());
-    const int64_t first = static_cast<int64_t>(runs_.size()), share = static_cast<int64_t>(shares_.size());
-    // Heads of one block lie side by side: threads that work at the same time should read neighbours.
-    for (int64_t c = 0; c < count; ++c) {
-      for (int64_t head = 0; head < attention_.kv_heads; ++head) {
-        runs_.push_back({&sequence, cuts_[c].part, row, head, cuts_[c].low, cuts_[c].high, first + head * count + c,
-                         share + head});
+    for (int64_t head = 0; head < attention_.kv_heads; head += span_heads()) {
+      const HeadSpan heads{head, std::min(span_heads(), attention_.kv_heads - head), attention_.group()};
+      const int64_t first = static_cast<int64_t>(runs_.size()), share = static_cast<int64_t>(shares_.size());
+      for (int64_t c = 0; c < count; ++c) {
+        const int64_t next = c + 1 < count && cuts_[c + 1].part == cuts_[c].part ? cuts_[c + 1].high : cuts_[c].high;
+        const int64_t more = ceil_div(next, kBlockTokens) - ceil_div(cuts_[c].high, kBlockTokens);
+        runs_.push_back({&sequence, cuts_[c].part, row, heads, cuts_[c].low, cuts_[c].high, more, first + c, share});
       }
+      shares_.push_back({row, heads, first, count});
     }
-    for (int64_t head = 0; head < attention_.kv_heads; ++head) shares_.push_back({row, head, first + head * count, count});
   }
 }
 
@@ -204,27 +221,40 @@ TilePart Attend::tile_part(const KvPart& part, const TileItem& item, int64_t low
 }
 
 void Attend::run_split(const Context& context, const RunItem& item, Worker& worker) {
-  const int64_t group = attention_.group();
+  const HeadSpan& heads = item.heads;
   const int64_t position = item.sequence->start + item.row - item.sequence->first_row;
-  const Run run = attention_.run(*item.part, *item.sequence, item.low, item.high, position / kBlockTokens);
+  Run run = attention_.run(*item.part, *item.sequence, item.low, item.high, position / kBlockTokens);
+  run.more = item.more;
   partials_.reset(item.partial);
-  float* q = qkv_.row(item.row) + item.head * group * attention_.k_dim;
+  float* q = qkv_.row(item.row) + heads.first * heads.group * attention_.k_dim;
   if (heads_.leaves(*item.sequence)) {
-    q = static_cast<float*>(worker.tile.get(group * attention_.k_dim * static_cast<int64_t>(sizeof(float))));
-    heads_.dress_queries(context, *item.sequence, item.head, q);
+    q = static_cast<float*>(worker.tile.get(heads.rows() * attention_.k_dim * static_cast<int64_t>(sizeof(float))));
+    heads_.dress_queries(context, *item.sequence, {heads.first, heads.count}, q);
     // Nobody but this split reads the block that the position is in.
-    if (item.high == position + 1) heads_.write_head(context, *item.part, *item.sequence, item.head);
+    if (item.high == position + 1) {
+      heads_.write_heads(context, *item.part, *item.sequence, {heads.first, heads.count});
+    }
   }
-  void* scratch = worker.kernel.get(context.kernels.decode_scratch(attention_.k_dim, attention_.v_dim, group));
-  context.kernels.attend_run(item.part->view, item.head, q, group, run, attention_.softcap, partials_.at(item.partial),
-                             scratch);
+  void* scratch = worker.kernel.get(
+      context.kernels.decode_scratch(attention_.k_dim, attention_.v_dim, heads.count, heads.group));
+  context.kernels.attend_run(item.part->view, heads, q, run, attention_.softcap, partials_.at(item.partial), scratch);
   const bool last = left_[item.share].splits.fetch_sub(1, std::memory_order_acq_rel) == 1;
   if (last) merge_share(context, shares_[item.share]);
 }
 
 void Attend::merge_share(const Context& context, const Shares& shares) {
   merge(context.kernels, attention_, partials_, shares,
-        out_.row(shares.row) + shares.head * attention_.group() * attention_.v_dim);
+        out_.row(shares.row) + shares.heads.first * shares.heads.group * attention_.v_dim);
+}
+
+// The keys of the first block.
+Bytes Attend::first_read(const Context&, int64_t chunk) const {
+  const RunItem& item = runs_[chunk];
+  const KvView& view = item.part->view;
+  const Table& table = item.sequence->tables[item.part->group];
+  const int64_t id = table.ids[item.low / kBlockTokens - table.first];
+  const int64_t bytes = element_bytes(view.k_element, view.k_dim);
+  return {view.k.base + id * view.k.block_bytes + item.heads.first * bytes, item.heads.count * bytes};
 }
 
 }  // namespace windowtax

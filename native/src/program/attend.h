@@ -1,8 +1,8 @@
 // Attention of a step's queries over the keys and values in the pool.
 //
 // A sequence that brings many tokens is computed in tiles, one that brings few (decode, drafts) query by query; there the
-// keys of a query are cut into splits for the threads, and who finishes the last of a head's puts the partial results
-// together by their log-sum-exp (flash-decoding), in the splits' order. qkv holds the dressed queries in front, but of
+// keys of a query are cut into splits for the threads, all KV heads of a block in one go where they are small, and who
+// finishes the last split puts the partial results together by their log-sum-exp (flash-decoding), in the splits' order. qkv holds the dressed queries in front, but of
 // sequences that Heads leaves; out is [rows, query_heads * v_dim].
 
 #pragma once
@@ -14,24 +14,26 @@
 
 namespace windowtax {
 
-// Partial softmax results: m, l [G] and o [G, v_dim] each.
+// Partial softmax results: m, l [rows] and o [rows, v_dim] each.
 class Partials {
  public:
-  void fit(int64_t count, int64_t group, int64_t v_dim);
+  void fit(int64_t count, int64_t rows, int64_t v_dim);
   Softmax at(int64_t index);
   void reset(int64_t index);
 
  private:
-  int64_t group_ = 0, v_dim_ = 0, stride_ = 0;
+  int64_t rows_ = 0, v_dim_ = 0, stride_ = 0;
   Scratch data_;  // aligned: threads write neighbours
 };
 
-// The splits first ... first + count - 1 of one query and KV head.
+// The splits first ... first + count - 1 of one query and span of KV heads.
 struct Shares {
-  int64_t row, head, first, count;
+  int64_t row;
+  HeadSpan heads;
+  int64_t first, count;
 };
 
-// out of the merged partial results of one query and KV head.
+// out of the merged partial results of one query and span of KV heads.
 void merge(const Kernels& kernels, const Attention& attention, Partials& partials, const Shares& shares, float* out);
 
 class Attend : public Operation {
@@ -41,6 +43,8 @@ class Attend : public Operation {
       : attention_(attention), heads_(heads), qkv_(qkv), out_(out) {}
   int64_t prepare(const Context& context) override;
   void run(const Context& context, int64_t chunk, Worker& worker) override;
+  bool in_shares(const Context&) const override { return tiles_.empty(); }
+  Bytes first_read(const Context& context, int64_t chunk) const override;
 
   // Sequences with at least so many tokens in the step are computed in tiles.
   static constexpr int64_t kTileFrom = 8;
@@ -53,7 +57,9 @@ class Attend : public Operation {
   struct RunItem {
     const SequenceStep* sequence;
     const KvPart* part;
-    int64_t row, head, low, high, partial, share;
+    int64_t row;
+    HeadSpan heads;
+    int64_t low, high, more, partial, share;
   };
   // A part's positions low ... high - 1.
   struct Cut {
@@ -70,6 +76,7 @@ class Attend : public Operation {
   void cut(int64_t position, int64_t split_blocks);
   void count_splits();
   int64_t split_blocks(const Context& context) const;
+  int64_t span_heads() const;
   void run_tile(const Context& context, const TileItem& item, Worker& worker);
   TilePart tile_part(const KvPart& part, const TileItem& item, int64_t low, int64_t high) const;
   void run_split(const Context& context, const RunItem& item, Worker& worker);

@@ -65,7 +65,7 @@ void TopBlocks::read(const Context& context, int64_t reading, Worker& worker) {
 }
 
 void TopBlocks::merge_splits(const Context& context, int64_t query) {
-  merge(context.kernels, attention_, partials_, {queries_[query].row, queries_[query].head, query * splits_, splits_},
+  merge(context.kernels, attention_, partials_, {queries_[query].row, head_of(queries_[query]), query * splits_, splits_},
         out_of(queries_[query]));
 }
 
@@ -82,7 +82,7 @@ void TopBlocks::do_all(const Context& context, int64_t index, Worker& worker) {
   alone.fit(1, group, attention_.v_dim);
   alone.reset(0);
   read_range(context, query, chosen, 0, query.chosen, alone.at(0), worker);
-  merge(context.kernels, attention_, alone, {query.row, query.head, 0, 1}, out_of(query));
+  merge(context.kernels, attention_, alone, {query.row, head_of(query), 0, 1}, out_of(query));
 }
 
 void TopBlocks::score_range(const Context& context, const Query& query, int64_t first, int64_t count, float* scores,
@@ -90,7 +90,7 @@ void TopBlocks::score_range(const Context& context, const Query& query, int64_t 
   const Table& table = query.sequence->tables[attention_.summary_group];
   const int64_t group = attention_.group();
   const int64_t numbers = group * attention_.k_dim;
-  const int64_t needs = ceil_div(context.kernels.decode_scratch(attention_.k_dim, attention_.v_dim, group), 64) * 64;
+  const int64_t needs = ceil_div(context.kernels.decode_scratch(attention_.k_dim, attention_.v_dim, 1, group), 64) * 64;
   uint8_t* scratch =
       static_cast<uint8_t*>(worker.kernel.get(needs + numbers * static_cast<int64_t>(sizeof(float))));
   float* q = reinterpret_cast<float*>(scratch + needs);  // turned back: summaries are of keys as the model made them
@@ -131,8 +131,8 @@ void TopBlocks::read_range(const Context& context, const Query& query, const Cho
   }
   const Run run{chosen.ids + first, count, 0, own ? query.position % kBlockTokens + 1 : kBlockTokens, channels};
   const int64_t group = attention_.group();
-  void* scratch = worker.kernel.get(context.kernels.decode_scratch(attention_.k_dim, attention_.v_dim, group));
-  context.kernels.attend_run(part.view, query.head, q_of(query), group, run, attention_.softcap, state, scratch);
+  void* scratch = worker.kernel.get(context.kernels.decode_scratch(attention_.k_dim, attention_.v_dim, 1, group));
+  context.kernels.attend_run(part.view, head_of(query), q_of(query), run, attention_.softcap, state, scratch);
 }
 
 TopBlocks::Chosen TopBlocks::chosen_of(int64_t query) {

@@ -45,6 +45,7 @@ class TopBlocks {
   };
 
   const float* q_of(const Query& query) { return qkv_.row(query.row) + query.head * attention_.group() * attention_.k_dim; }
+  HeadSpan head_of(const Query& query) const { return {query.head, 1, attention_.group()}; }
   float* out_of(const Query& query) { return out_.row(query.row) + query.head * attention_.group() * attention_.v_dim; }
   void score_range(const Context& context, const Query& query, int64_t first, int64_t count, float* scores, Worker& worker);
   void choose_from(const Context& context, Query& query, float* scores, const Chosen& chosen);
