@@ -10,10 +10,6 @@ WINDOWTAX_BEGIN_LEVEL
 
 // Enough that the reductions and the rescaling of a piece weigh little, few enough that a piece stays in the L1 cache.
 constexpr int64_t kPieceBlocks = 4;
-#ifndef KV_FIRST
-#define KV_FIRST 1
-#endif
-constexpr int64_t kFirstBlocks = KV_FIRST;
 constexpr int64_t kPieceTokens = kPieceBlocks * kBlockTokens;
 constexpr int64_t kRowTokens = kPieceTokens + 32;  // between rows of scores, so that they lie in different cache sets
 
@@ -45,7 +41,7 @@ class Feed {
   void rest() { until(each_ * kWays); }
 
  private:
-  static constexpr int64_t kWays = 8, kStep = 256, kMost = 512;  // beyond kMost, what is left is not fetched ahead
+  static constexpr int64_t kWays = 8, kStep = 256, kMost = 640;  // beyond kMost, what is left is not fetched ahead
 
   void until(int64_t stop) {
     if (stop > each_ * kWays) stop = each_ * kWays;

@@ -35,7 +35,7 @@ Work carve(Carver& carver, int64_t k_dim, int64_t v_dim, int64_t heads, int64_t 
   work.l = carver.floats(padded);
   work.high = carver.floats(padded);
   work.sum = carver.floats(padded);
-  work.folded = carver.floats(group * (2 * k_dim + 64));  // score_blocks needs more than folding
+  work.folded = carver.floats(group * (k_dim + 1));
   work.clean = carver.take(2 * element_bytes(Element::f32, v_dim));
 #if defined(__AMX_TILE__)
   work.tiles = carver.take(tiles_bytes(k_dim, v_dim, heads, group));
@@ -130,15 +130,17 @@ Piece piece_of(const Source& source, const HeadSpan& heads, int64_t first, int64
   return piece;
 }
 
-// Asks for the next blocks. Keys first, since they are read first.
-void look_ahead(const Source& source, const HeadSpan& heads, int64_t first, int64_t blocks, Feed& feed) {
+void add_keys(const Source& source, const HeadSpan& heads, int64_t first, int64_t blocks, Feed& feed) {
   const KvView& view = source.view;
-  feed.clear();
   for (int64_t i = first; i < first + blocks; ++i) {
     feed.add(source.keys(i, heads.first), heads.count * element_bytes(source.key_element(i), view.k_dim));
     if (!source.has_key_scales(i)) continue;
     feed.add(source.key_scales(i, heads.first), heads.count * scale_bytes(view.k_element, view.k_dim));
   }
+}
+
+void add_values(const Source& source, const HeadSpan& heads, int64_t first, int64_t blocks, Feed& feed) {
+  const KvView& view = source.view;
   for (int64_t i = first; i < first + blocks; ++i) {
     feed.add(source.values(i, heads.first), heads.count * element_bytes(view.v_element, view.v_dim));
     if (!has_token_scale(view.v_element)) continue;
@@ -316,15 +318,22 @@ void attend_run(const KvView& view, const HeadSpan& heads, const float* q, const
   const int64_t known = run.count + run.more, rows = heads.rows();
   const auto least = [](int64_t a, int64_t b) { return a < b ? a : b; };
   Feed feed;
-  int64_t blocks = least(kFirstBlocks, run.count);
-  look_ahead(source, heads, 0, blocks, feed);  // nobody fetched them, but where the run before knew of this one
+  // Nobody fetched the first piece, but where the run before knew of this one. Its keys are asked for at once, its values
+  // with the piece behind it.
+  int64_t blocks = least(kPieceBlocks, run.count);
+  feed.clear();
+  add_keys(source, heads, 0, blocks, feed);
   feed.deal(1);
   feed.rest();
   const Reader reader(view, q, heads, work);
   std::memcpy(work.m, state.m, size_t(rows) * 4);
   std::memcpy(work.l, state.l, size_t(rows) * 4);
   for (int64_t first = 0; first < run.count; first += blocks, blocks = least(kPieceBlocks, run.count - first)) {
-    look_ahead(source, heads, first + blocks, least(kPieceBlocks, known - first - blocks), feed);
+    feed.clear();
+    if (first == 0) add_values(source, heads, 0, blocks, feed);
+    const int64_t then = first + blocks, some = least(kPieceBlocks, known - then);
+    add_keys(source, heads, then, some, feed);
+    add_values(source, heads, then, some, feed);
     feed.deal(points_of(view, blocks, heads));
     Piece piece = piece_of(source, heads, first, blocks, feed);
     if (piece.begin >= piece.end) continue;

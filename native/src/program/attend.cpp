@@ -7,11 +7,10 @@ namespace windowtax {
 
 namespace {
 
-// A thread gets so many splits, that none waits long for the other's last one; only half as many where they would have
-// fewer than kGoodBlocks, because to begin one costs about as much as to read two blocks.
+// A thread gets so many splits, that none waits long for the other's last one; fewer where they would have less than
+// about kGoodBlocks, because to begin one costs about as much as to read one.
 constexpr int64_t kSplitsPerThread = 8;
-constexpr int64_t kGoodBlocks = 24;
-constexpr int64_t kLeastBlocks = 12;  // 384 tokens, some microseconds
+constexpr int64_t kGoodBlocks = 8;
 
 // Of a span of heads that are read in one go.
 constexpr int64_t kSpanRows = 16;           // query heads
@@ -66,12 +65,12 @@ int64_t Attend::prepare(const Context& context) {
   tiles_.clear();
   runs_.clear();
   shares_.clear();
-  const int64_t blocks = split_blocks(context);
+  split(context);
   for (const SequenceStep& sequence : context.step.sequences) {
     if (sequence.rows >= kTileFrom) {
       add_tiles(context, sequence);
     } else {
-      add_runs(sequence, blocks);
+      add_runs(sequence);
     }
   }
   partials_.fit(static_cast<int64_t>(runs_.size()), span_heads() * attention_.group(), attention_.v_dim);
@@ -79,17 +78,18 @@ int64_t Attend::prepare(const Context& context) {
   return static_cast<int64_t>(tiles_.size() + runs_.size());
 }
 
-int64_t Attend::split_blocks(const Context& context) const {
-  int64_t blocks = 0;
+void Attend::split(const Context& context) {
+  all_blocks_ = 0;
   for (const SequenceStep& sequence : context.step.sequences) {
     if (sequence.rows >= kTileFrom) continue;
     for (const KvPart& part : attention_.parts) {
       const auto [low, high] = attention_.visible(part, sequence.start);
-      blocks += sequence.rows * attention_.kv_heads * ceil_div(high - low, kBlockTokens);
+      all_blocks_ += sequence.rows * ceil_div(high - low, kBlockTokens);
     }
   }
-  const int64_t even = ceil_div(blocks, kSplitsPerThread * context.num_threads);
-  return ceil_div(std::max({kLeastBlocks, even, std::min(kGoodBlocks, 2 * even)}), span_heads());
+  all_blocks_ *= ceil_div(attention_.kv_heads, span_heads());
+  const int64_t threads = context.num_threads, good = threads * kGoodBlocks;
+  all_splits_ = threads * std::clamp<int64_t>((all_blocks_ + good / 2) / good, 1, kSplitsPerThread);
 }
 
 // As many heads as go into the vectors of a softmax and, with the blocks that are fetched ahead, into the L2 cache;
@@ -114,9 +114,9 @@ void Attend::add_tiles(const Context& context, const SequenceStep& sequence) {
   }
 }
 
-void Attend::add_runs(const SequenceStep& sequence, int64_t split_blocks) {
+void Attend::add_runs(const SequenceStep& sequence) {
   for (int64_t i = 0; i < sequence.rows; ++i) {
-    cut(sequence.start + i, split_blocks);
+    cut(sequence.start + i);
     const int64_t row = sequence.first_row + i, count = static_cast<int64_t>(cuts_.size());
     for (int64_t head = 0; head < attention_.kv_heads; head += span_heads()) {
       const HeadSpan heads{head, std::min(span_heads(), attention_.kv_heads - head), attention_.group()};
@@ -131,14 +131,14 @@ void Attend::add_runs(const SequenceStep& sequence, int64_t split_blocks) {
   }
 }
 
-void Attend::cut(int64_t position, int64_t split_blocks) {
+void Attend::cut(int64_t position) {
   cuts_.clear();
   for (const KvPart& part : attention_.parts) {
     auto [low, high] = attention_.visible(part, position);
     if (high <= low) continue;
     // Even splits: a short one at the end would cost as much to begin as the others.
     const int64_t first = low / kBlockTokens, blocks = ceil_div(high, kBlockTokens) - first;
-    const int64_t count = std::max<int64_t>(1, (blocks + split_blocks / 2) / split_blocks);
+    const int64_t count = std::clamp<int64_t>((blocks * all_splits_ + all_blocks_ / 2) / all_blocks_, 1, blocks);
     for (int64_t i = 0; i < count; ++i) {
       const int64_t end = i + 1 == count ? high : (first + blocks * (i + 1) / count) * kBlockTokens;
       cuts_.push_back({&part, low, end});

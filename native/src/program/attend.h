@@ -72,10 +72,10 @@ class Attend : public Operation {
   };
 
   void add_tiles(const Context& context, const SequenceStep& sequence);
-  void add_runs(const SequenceStep& sequence, int64_t split_blocks);
-  void cut(int64_t position, int64_t split_blocks);
+  void add_runs(const SequenceStep& sequence);
+  void cut(int64_t position);
   void count_splits();
-  int64_t split_blocks(const Context& context) const;
+  void split(const Context& context);
   int64_t span_heads() const;
   void run_tile(const Context& context, const TileItem& item, Worker& worker);
   TilePart tile_part(const KvPart& part, const TileItem& item, int64_t low, int64_t high) const;
@@ -92,6 +92,7 @@ class Attend : public Operation {
   std::vector<Cut> cuts_;
   std::unique_ptr<Left[]> left_;  // by share
   int64_t left_capacity_ = 0;
+  int64_t all_blocks_ = 0, all_splits_ = 0;  // of what is computed query by query
   Partials partials_;
 };
 
