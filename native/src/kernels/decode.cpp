@@ -220,7 +220,7 @@ void weights_of(const Piece& piece, int64_t rows, const Work& work) {
     const float high = work.high[g] > -INFINITY ? work.high[g] : 0.0f;
     Floats sum = {};
     for (int64_t t = 0; t < piece.tokens(); t += kLanes) {
-      const Floats weight = exp_lanes(load_floats(row + t) - high);
+      const Floats weight = exp_falling(load_floats(row + t) - high);
       store_floats(row + t, weight);
       sum += weight;
     }

@@ -78,6 +78,7 @@ int64_t Attend::prepare(const Context& context) {
   return static_cast<int64_t>(tiles_.size() + runs_.size());
 }
 
+// How many splits there are in all, for so many blocks in all.
 void Attend::split(const Context& context) {
   all_blocks_ = 0;
   for (const SequenceStep& sequence : context.step.sequences) {
@@ -247,8 +248,9 @@ void Attend::merge_share(const Context& context, const Shares& shares) {
         out_.row(shares.row) + shares.heads.first * shares.heads.group * attention_.v_dim);
 }
 
-// The keys of the first block.
+// The keys of the first block, where there are no tiles in front.
 Bytes Attend::first_read(const Context&, int64_t chunk) const {
+  if (!tiles_.empty()) return {};
   const RunItem& item = runs_[chunk];
   const KvView& view = item.part->view;
   const Table& table = item.sequence->tables[item.part->group];
