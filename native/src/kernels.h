@@ -132,6 +132,14 @@ struct Run {
   int64_t begin;
   int64_t end;
   ChannelBlocks channels;
+  int64_t more = 0;  // so many ids behind `count` are probably read next by the same thread: worth fetching
+};
+
+// KV heads first ... first + count - 1, and the `group` query heads of each.
+struct HeadSpan {
+  int64_t first, count, group;
+
+  int64_t rows() const { return count * group; }
 };
 
 // The softmax so far of G query heads: m [G] the greatest score, l [G] the sum of exp(score - m), o [G, v_dim] the
@@ -232,10 +240,11 @@ struct Kernels {
   void (*read_keys)(const KvView& view, int64_t block_id, int64_t scale_id, int64_t head, float* out);
   void (*read_values)(const KvView& view, int64_t block_id, int64_t head, float* out);
 
-  // One query position: q [G, k_dim] scaled, against a run of keys of KV head `head`; goes on from `state`.
-  // scratch: decode_scratch(k_dim, v_dim, G) bytes.
-  int64_t (*decode_scratch)(int64_t k_dim, int64_t v_dim, int64_t group);
-  void (*attend_run)(const KvView& view, int64_t head, const float* q, int64_t group, const Run& run, float softcap,
+  // One query position: q [rows, k_dim] scaled, of all query heads of the span, against a run of the span's keys; goes on
+  // from `state`, [rows] too. scratch: decode_scratch bytes. Heads that lie side by side in a block are best read in one
+  // go.
+  int64_t (*decode_scratch)(int64_t k_dim, int64_t v_dim, int64_t heads, int64_t group);
+  void (*attend_run)(const KvView& view, const HeadSpan& heads, const float* q, const Run& run, float softcap,
                      const Softmax& state, void* scratch);
 
   // Quest (Tang et al. 2024): the channel-wise minimum and maximum of a block's keys, bf16 [kv_heads][k_dim] each: the
@@ -243,10 +252,12 @@ struct Kernels {
   // minimum rounds down and maximum up, so that the bound stays one.
   void (*summarise)(uint8_t* minimum, uint8_t* maximum, int64_t kv_heads, int64_t k_dim, int64_t offset, int64_t tokens,
                     const float* k, int64_t stride);
-  // scores[i] = max over the G heads of sum over d of max(q[d] * min[d], q[d] * max[d]) for summary block ids[i]; the
-  // summaries are one row per block: minimum plane and maximum plane, bf16 [kv_heads][k_dim] each.
-  void (*score_blocks)(const Plane& minimum, const Plane& maximum, int64_t head, int64_t k_dim, const float* q,
-                       int64_t group, const int32_t* ids, int64_t count, float* scores, void* scratch);
+  // scores[h * stride + i] = max over the G heads of the span's KV head h of sum over d of max(q[d] * min[d],
+  // q[d] * max[d]) for summary block ids[i]; the summaries are one row per block: minimum plane and maximum plane, bf16
+  // [kv_heads][k_dim] each. q [rows, k_dim]. scratch: score_scratch bytes.
+  int64_t (*score_scratch)(int64_t k_dim, int64_t rows);
+  void (*score_blocks)(const Plane& minimum, const Plane& maximum, const HeadSpan& heads, int64_t k_dim, const float* q,
+                       const int32_t* ids, int64_t count, float* scores, int64_t stride, void* scratch);
   // The indices of the `top` greatest of scores[0 .. count), ascending, of two equal ones the lower; returns how many.
   int64_t (*select_top)(const float* scores, int64_t count, int64_t top, int32_t* chosen);
 

@@ -44,27 +44,30 @@ void check_top_blocks(Rng& rng, const Kernels& kernels) {
       if (!(a <= least && z >= greatest && close)) fail(std::string(kernels.level) + " summarise: not a close bound");
     }
   }
-  const std::vector<float> q = normal(rng, group * dim);
-  const int64_t count = pick(rng, 0, blocks), head = pick(rng, 0, kv_heads - 1);
+  const int64_t count = pick(rng, 0, blocks), head = pick(rng, 0, kv_heads - 1), stride_of = count + pick(rng, 0, 3);
+  const HeadSpan span = {head, pick(rng, 1, kv_heads - head), group};
+  const std::vector<float> q = normal(rng, span.rows() * dim);
   std::vector<int32_t> ids(count);
   for (int32_t& id : ids) id = int32_t(pick(rng, 0, blocks - 1));
-  std::vector<float> scores(count);
-  std::vector<uint8_t> scratch(kernels.decode_scratch(dim, 8, group), 0xff);
-  kernels.score_blocks({low.data(), row_bytes}, {high.data(), row_bytes}, head, dim, q.data(), group, ids.data(), count,
-                       scores.data(), scratch.data());
-  for (int64_t i = 0; i < count; ++i) {
+  std::vector<float> scores(span.count * stride_of);
+  std::vector<uint8_t> scratch(kernels.score_scratch(dim, span.rows()), 0xff);
+  kernels.score_blocks({low.data(), row_bytes}, {high.data(), row_bytes}, span, dim, q.data(), ids.data(), count,
+                       scores.data(), stride_of, scratch.data());
+  for (int64_t n = 0; n < span.count * count; ++n) {
+    const int64_t h = n / count, i = n % count;
     double expected = -INFINITY, size = 0;
-    for (int64_t g = 0; g < group; ++g) {
+    for (int64_t g = h * group; g < (h + 1) * group; ++g) {
       double sum = 0;
       for (int64_t c = 0; c < dim; ++c) {
-        const int64_t place = (ids[i] * row_bytes + (head * dim + c) * 2) / 2;
+        const int64_t place = (ids[i] * row_bytes + ((head + h) * dim + c) * 2) / 2;
         sum += std::max(q[g * dim + c] * bf16_at(low, place), q[g * dim + c] * bf16_at(high, place));
         size += std::fabs(q[g * dim + c]);
       }
       expected = std::max(expected, sum);
     }
-    if (!(std::fabs(expected - scores[i]) <= 2e-4 * std::fabs(size) / group)) {
-      fail(std::string(kernels.level) + " score_blocks: " + std::to_string(scores[i]) + ", expected " +
+    const float got = scores[h * stride_of + i];
+    if (!(std::fabs(expected - got) <= 2e-4 * std::fabs(size) / group)) {
+      fail(std::string(kernels.level) + " score_blocks: " + std::to_string(got) + ", expected " +
            std::to_string(expected));
     }
   }

@@ -21,30 +21,31 @@ struct Carver {
   float* floats(int64_t count) { return reinterpret_cast<float*>(take(4 * count)); }
 };
 
-Work carve(Carver& carver, int64_t k_dim, int64_t v_dim, int64_t group) {
-  const int64_t heads = (group + kLanes - 1) / kLanes * kLanes;
+Work carve(Carver& carver, int64_t k_dim, int64_t v_dim, int64_t heads, int64_t group) {
+  const int64_t rows = heads * group, padded = (rows + kLanes - 1) / kLanes * kLanes;
   Work work = {};
-  work.scores = carver.floats(group * kRowTokens);
+  work.heads = heads;
+  work.scores = carver.floats(rows * kRowTokens);
   work.v_scales = carver.floats(kPieceTokens);
   work.v_middles = carver.floats(kPieceTokens);
-  work.offsets = carver.floats(heads);
-  work.old_factor = carver.floats(heads);
-  work.new_factor = carver.floats(heads);
-  work.m = carver.floats(heads);
-  work.l = carver.floats(heads);
-  work.high = carver.floats(heads);
-  work.sum = carver.floats(heads);
-  work.folded = carver.floats(group * (2 * k_dim + 64));  // score_blocks needs more than folding
+  work.offsets = carver.floats(padded);
+  work.old_factor = carver.floats(padded);
+  work.new_factor = carver.floats(padded);
+  work.m = carver.floats(padded);
+  work.l = carver.floats(padded);
+  work.high = carver.floats(padded);
+  work.sum = carver.floats(padded);
+  work.folded = carver.floats(group * (k_dim + 1));
   work.clean = carver.take(2 * element_bytes(Element::f32, v_dim));
 #if defined(__AMX_TILE__)
-  work.tiles = carver.take(tiles_bytes(k_dim, v_dim, group));
+  work.tiles = carver.take(tiles_bytes(k_dim, v_dim, heads, group));
 #endif
   return work;
 }
 
-int64_t decode_scratch(int64_t k_dim, int64_t v_dim, int64_t group) {
+int64_t decode_scratch(int64_t k_dim, int64_t v_dim, int64_t heads, int64_t group) {
   Carver carver = {nullptr, 64};
-  carve(carver, k_dim, v_dim, group);
+  carve(carver, k_dim, v_dim, heads, group);
   return carver.used;
 }
 
@@ -77,45 +78,73 @@ const uint8_t* clean_values(Element element, const uint8_t* from, int64_t dim, i
   return to;
 }
 
-// The piece of `run` that starts at its block `first`.
-Piece piece_of(const KvView& view, int64_t head, const Run& run, int64_t first) {
-  Piece piece = {};
-  piece.blocks = run.count - first < kPieceBlocks ? run.count - first : kPieceBlocks;
-  piece.tail = -1;
-  piece.begin = first == 0 ? run.begin : 0;
-  piece.end = piece.blocks * kBlockTokens - (first + piece.blocks == run.count ? kBlockTokens - run.end : 0);
-  for (int64_t b = 0; b < piece.blocks; ++b) {
-    const int64_t id = run.ids[first + b];
-    piece.k[b] = view.k.base + id * view.k.block_bytes + head * element_bytes(view.k_element, view.k_dim);
-    piece.v[b] = view.v.base + id * view.v.block_bytes + head * element_bytes(view.v_element, view.v_dim);
-    if (has_token_scale(view.k_element)) {
-      piece.k_scale[b] = view.k_scale.base + id * view.k_scale.block_bytes + head * 4 * kBlockTokens;
-    }
-    if (has_token_scale(view.v_element)) {
-      piece.v_scale[b] = view.v_scale.base + id * view.v_scale.block_bytes + head * 4 * kBlockTokens;
-    }
-    if (view.k_element != Element::i4_channel) continue;
-    if (first + b == run.channels.tail_block) {
-      piece.tail = b;
-      piece.k[b] = run.channels.tail + head * element_bytes(Element::bf16, view.k_dim);
-    } else {
-      piece.k_scale[b] = view.k_scale.base + run.channels.scale_ids[first + b] * view.k_scale.block_bytes +
-                         head * scale_bytes(Element::i4_channel, view.k_dim);
-    }
+// Where the blocks of a run lie, by their index in it.
+struct Source {
+  const KvView& view;
+  const Run& run;
+
+  bool in_tail(int64_t i) const { return view.k_element == Element::i4_channel && i == run.channels.tail_block; }
+  Element key_element(int64_t i) const { return in_tail(i) ? Element::bf16 : view.k_element; }
+  const uint8_t* keys(int64_t i, int64_t head) const {
+    const uint8_t* from = in_tail(i) ? run.channels.tail : view.k.base + run.ids[i] * view.k.block_bytes;
+    return from + head * element_bytes(key_element(i), view.k_dim);
   }
+  const uint8_t* values(int64_t i, int64_t head) const {
+    return view.v.base + run.ids[i] * view.v.block_bytes + head * element_bytes(view.v_element, view.v_dim);
+  }
+  bool has_key_scales(int64_t i) const { return scale_bytes(view.k_element, view.k_dim) > 0 && !in_tail(i); }
+  const uint8_t* key_scales(int64_t i, int64_t head) const {
+    const int64_t id = view.k_element == Element::i4_channel ? run.channels.scale_ids[i] : run.ids[i];
+    return view.k_scale.base + id * view.k_scale.block_bytes + head * scale_bytes(view.k_element, view.k_dim);
+  }
+  const uint8_t* value_scales(int64_t i, int64_t head) const {
+    return view.v_scale.base + run.ids[i] * view.v_scale.block_bytes + head * scale_bytes(view.v_element, view.v_dim);
+  }
+};
+
+// Makes a piece that begins at the run's block `first` that of a head of the span.
+void take_head(const Source& source, const HeadSpan& heads, int64_t head, int64_t first, Piece& piece) {
+  piece.head = head;
+  for (int64_t b = 0; b < piece.blocks; ++b) {
+    const int64_t i = first + b, h = heads.first + head;
+    piece.k[b] = source.keys(i, h);
+    piece.v[b] = source.values(i, h);
+    if (source.has_key_scales(i)) piece.k_scale[b] = source.key_scales(i, h);
+    if (has_token_scale(source.view.v_element)) piece.v_scale[b] = source.value_scales(i, h);
+  }
+}
+
+// Blocks first ... first + blocks - 1 of the run, for the span's first head.
+Piece piece_of(const Source& source, const HeadSpan& heads, int64_t first, int64_t blocks, Feed& feed) {
+  const Run& run = source.run;
+  Piece piece = {};
+  piece.blocks = blocks;
+  piece.begin = first == 0 ? run.begin : 0;
+  piece.end = blocks * kBlockTokens - (first + blocks == run.count ? kBlockTokens - run.end : 0);
+  piece.tail = -1;
+  for (int64_t b = 0; b < blocks; ++b) {
+    if (source.in_tail(first + b)) piece.tail = b;
+  }
+  piece.feed = &feed;
+  take_head(source, heads, 0, first, piece);
   return piece;
 }
 
-// Keys first, since they are read first.
-void look_ahead(const KvView& view, const Piece& next, Feed& feed) {
-  feed.clear();
-  for (int64_t b = 0; b < next.blocks; ++b) {
-    feed.add(next.k[b], element_bytes(b == next.tail ? Element::bf16 : view.k_element, view.k_dim));
-    if (next.k_scale[b]) feed.add(next.k_scale[b], scale_bytes(view.k_element, view.k_dim));
+void add_keys(const Source& source, const HeadSpan& heads, int64_t first, int64_t blocks, Feed& feed) {
+  const KvView& view = source.view;
+  for (int64_t i = first; i < first + blocks; ++i) {
+    feed.add(source.keys(i, heads.first), heads.count * element_bytes(source.key_element(i), view.k_dim));
+    if (!source.has_key_scales(i)) continue;
+    feed.add(source.key_scales(i, heads.first), heads.count * scale_bytes(view.k_element, view.k_dim));
   }
-  for (int64_t b = 0; b < next.blocks; ++b) {
-    feed.add(next.v[b], element_bytes(view.v_element, view.v_dim));
-    if (next.v_scale[b]) feed.add(next.v_scale[b], scale_bytes(view.v_element, view.v_dim));
+}
+
+void add_values(const Source& source, const HeadSpan& heads, int64_t first, int64_t blocks, Feed& feed) {
+  const KvView& view = source.view;
+  for (int64_t i = first; i < first + blocks; ++i) {
+    feed.add(source.values(i, heads.first), heads.count * element_bytes(view.v_element, view.v_dim));
+    if (!has_token_scale(view.v_element)) continue;
+    feed.add(source.value_scales(i, heads.first), heads.count * scale_bytes(view.v_element, view.v_dim));
   }
 }
 
@@ -168,8 +197,8 @@ void add_offsets(int64_t dim, int64_t group, const Work& work, float* o) {
 }
 
 // Caps and masks the scores and finds each head's greatest.
-void find_high(const Piece& piece, int64_t group, float softcap, const Work& work) {
-  for (int64_t g = 0; g < group; ++g) {
+void find_high(const Piece& piece, int64_t rows, float softcap, const Work& work) {
+  for (int64_t g = 0; g < rows; ++g) {
     float* row = work.scores + g * kRowTokens;
     Floats high = all_lanes(-INFINITY);
     for (int64_t t = 0; t < piece.tokens(); t += kLanes) {
@@ -185,13 +214,13 @@ void find_high(const Piece& piece, int64_t group, float softcap, const Work& wor
 }
 
 // Scores to weights exp(score - high), and their sums.
-void weights_of(const Piece& piece, int64_t group, const Work& work) {
-  for (int64_t g = 0; g < group; ++g) {
+void weights_of(const Piece& piece, int64_t rows, const Work& work) {
+  for (int64_t g = 0; g < rows; ++g) {
     float* row = work.scores + g * kRowTokens;
     const float high = work.high[g] > -INFINITY ? work.high[g] : 0.0f;
     Floats sum = {};
     for (int64_t t = 0; t < piece.tokens(); t += kLanes) {
-      const Floats weight = exp_lanes(load_floats(row + t) - high);
+      const Floats weight = exp_falling(load_floats(row + t) - high);
       store_floats(row + t, weight);
       sum += weight;
     }
@@ -202,8 +231,8 @@ void weights_of(const Piece& piece, int64_t group, const Work& work) {
 
 // Brings the sums m and l up to date; the factors for o are left in `work`. A head that has seen no finite score keeps
 // m = -infinity, and its sums stay 0.
-void merge(int64_t group, const Work& work) {
-  for (int64_t g = 0; g < group; g += kLanes) {
+void merge(int64_t rows, const Work& work) {
+  for (int64_t g = 0; g < rows; g += kLanes) {
     const Floats old_high = load_floats(work.m + g), new_high = load_floats(work.high + g);
     const Floats high = greater_lanes(old_high, new_high), base = high > -INFINITY ? high : Floats{};
     const Floats old_factor = exp_lanes(old_high - base), new_factor = exp_lanes(new_high - base);
@@ -217,13 +246,13 @@ void merge(int64_t group, const Work& work) {
 // The two steps that read keys and values, by tiles where the level has them and they take the elements.
 class Reader {
  public:
-  Reader(const KvView& view, const float* q, int64_t group, const Work& work)
-      : view_(view), q_(q), group_(group), work_(work) {
+  Reader(const KvView& view, const float* q, const HeadSpan& heads, const Work& work)
+      : view_(view), q_(q), group_(heads.group), work_(work) {
 #if defined(__AMX_TILE__)
     tile_keys_ = tiles_take_keys(view.k_element, view.k_dim);
     tile_values_ = tiles_take_values(view.v_element, view.v_dim);
-    if (tile_keys_) ready_tiles(view, q, group, work);
-    if (tile_keys_ || tile_values_) begin_tiles(group);
+    if (tile_keys_) ready_tiles(view, q, heads, work);
+    if (tile_keys_ || tile_values_) begin_tiles(heads.group);
 #endif
   }
   ~Reader() {
@@ -235,24 +264,37 @@ class Reader {
   Reader& operator=(const Reader&) = delete;
 
   void score(const Piece& piece) const {
+    const Work work = work_.from(piece.head * group_);
+    const float* q = q_ + piece.head * group_ * view_.k_dim;
 #if defined(__AMX_TILE__)
-    if (tile_keys_) return score_tiles(view_, piece, q_, group_, work_);
+    if (tile_keys_) return score_tiles(view_, piece, q, group_, work);
 #endif
     for (int64_t b = 0; b < piece.blocks; ++b) {
       piece.feed->some();
-      score_lanes(b == piece.tail ? Element::bf16 : view_.k_element, piece.k[b], piece.k_scale[b], view_.k_dim, q_,
-                  group_, work_.folded, work_.scores + b * kBlockTokens);
+      score_lanes(b == piece.tail ? Element::bf16 : view_.k_element, piece.k[b], piece.k_scale[b], view_.k_dim, q,
+                  group_, work.folded, work.scores + b * kBlockTokens);
     }
   }
 
+  // o: of all heads.
   void weigh(const Piece& piece, float* o) const {
-#if defined(__AMX_TILE__)
-    if (tile_values_) return weigh_tiles(view_, piece, group_, work_, o);
-#endif
-    weigh_lanes(view_.v_element, piece, view_.v_dim, group_, work_, o);
+    const Work work = work_.from(piece.head * group_);
+    const bool middles = view_.v_element == Element::i4;
+    o += piece.head * group_ * view_.v_dim;
+    if (has_token_scale(view_.v_element)) gather_scales(view_.v_element, piece, work);
+    if (middles) weigh_middles(piece, group_, work);
+    weigh_values(piece, work, o);
+    if (middles) add_offsets(view_.v_dim, group_, work, o);
   }
 
  private:
+  void weigh_values(const Piece& piece, const Work& work, float* o) const {
+#if defined(__AMX_TILE__)
+    if (tile_values_) return weigh_tiles(view_, piece, group_, work, o);
+#endif
+    weigh_lanes(view_.v_element, piece, view_.v_dim, group_, work, o);
+  }
+
   const KvView& view_;
   const float* q_;
   int64_t group_;
@@ -263,42 +305,54 @@ class Reader {
 };
 
 // How often the steps of a piece ask the feed for some: about once in 50 ns.
-int64_t points_of(const KvView& view, const Piece& piece, int64_t group) {
-  return piece.blocks * ((view.k_dim + 31) / 32 + (view.v_dim + 15) / 16 + 2) + 4 * group;
+int64_t points_of(const KvView& view, int64_t blocks, const HeadSpan& heads) {
+  return heads.count * (blocks * ((view.k_dim + 31) / 32 + (view.v_dim + 15) / 16 + 2) + 4 * heads.group);
 }
 
-void attend_run(const KvView& view, int64_t head, const float* q, int64_t group, const Run& run, float softcap,
+void attend_run(const KvView& view, const HeadSpan& heads, const float* q, const Run& run, float softcap,
                 const Softmax& state, void* scratch) {
+  if (run.count == 0) return;
   Carver carver = {static_cast<uint8_t*>(scratch), -reinterpret_cast<intptr_t>(scratch) & 63};
-  const Work work = carve(carver, view.k_dim, view.v_dim, group);
-  Piece next = piece_of(view, head, run, 0);
+  const Work work = carve(carver, view.k_dim, view.v_dim, heads.count, heads.group);
+  const Source source = {view, run};
+  const int64_t known = run.count + run.more, rows = heads.rows();
+  const auto least = [](int64_t a, int64_t b) { return a < b ? a : b; };
   Feed feed;
-  look_ahead(view, next, feed);  // nobody fetched the first piece
+  // Nobody fetched the first piece, but where the run before knew of this one. Its keys are asked for at once, its values
+  // with the piece behind it.
+  int64_t blocks = least(kPieceBlocks, run.count);
+  feed.clear();
+  add_keys(source, heads, 0, blocks, feed);
+  feed.deal(1);
   feed.rest();
-  const Reader reader(view, q, group, work);
-  std::memcpy(work.m, state.m, size_t(group) * 4);
-  std::memcpy(work.l, state.l, size_t(group) * 4);
-  for (int64_t first = 0; first < run.count; first += kPieceBlocks) {
-    Piece piece = next;
-    next = piece_of(view, head, run, first + kPieceBlocks);
+  const Reader reader(view, q, heads, work);
+  std::memcpy(work.m, state.m, size_t(rows) * 4);
+  std::memcpy(work.l, state.l, size_t(rows) * 4);
+  for (int64_t first = 0; first < run.count; first += blocks, blocks = least(kPieceBlocks, run.count - first)) {
+    feed.clear();
+    if (first == 0) add_values(source, heads, 0, blocks, feed);
+    const int64_t then = first + blocks, some = least(kPieceBlocks, known - then);
+    add_keys(source, heads, then, some, feed);
+    add_values(source, heads, then, some, feed);
+    feed.deal(points_of(view, blocks, heads));
+    Piece piece = piece_of(source, heads, first, blocks, feed);
     if (piece.begin >= piece.end) continue;
-    look_ahead(view, next, feed);
-    feed.deal(points_of(view, piece, group));
-    piece.feed = &feed;
-    if (piece.partial()) clean_piece(view, work, piece);
-    reader.score(piece);
-    find_high(piece, group, softcap, work);
-    weights_of(piece, group, work);
-    merge(group, work);
-    if (has_token_scale(view.v_element)) gather_scales(view.v_element, piece, work);
-    const bool middles = view.v_element == Element::i4;
-    if (middles) weigh_middles(piece, group, work);
-    reader.weigh(piece, state.o);
-    if (middles) add_offsets(view.v_dim, group, work, state.o);
+    for (int64_t h = 0; h < heads.count; ++h) {
+      if (h > 0) take_head(source, heads, h, first, piece);
+      reader.score(piece);
+    }
+    find_high(piece, rows, softcap, work);
+    weights_of(piece, rows, work);
+    merge(rows, work);
+    for (int64_t h = 0; h < heads.count; ++h) {
+      take_head(source, heads, h, first, piece);
+      if (piece.partial()) clean_piece(view, work, piece);
+      reader.weigh(piece, state.o);
+    }
     feed.rest();
   }
-  std::memcpy(state.m, work.m, size_t(group) * 4);
-  std::memcpy(state.l, work.l, size_t(group) * 4);
+  std::memcpy(state.m, work.m, size_t(rows) * 4);
+  std::memcpy(state.l, work.l, size_t(rows) * 4);
 }
 
 }  // namespace

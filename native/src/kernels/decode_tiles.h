@@ -56,9 +56,9 @@ static inline int64_t head_tiles(int64_t group) { return (group + kTileHeads - 1
 
 // The parts of work.tiles.
 struct Tiles {
-  uint8_t* queries;       // [head tiles][chunks][16 rows][64 bytes]; for i4_channel in bf16, for its tail
+  uint8_t* queries;       // [heads][head tiles][chunks][16 rows][64 bytes]; for i4_channel in bf16, for its tail
   uint8_t* folded;        // [kPieceBlocks][chunks][16 rows][64 bytes]: the queries of i4_channel, block by block
-  float* query_scale;     // [head tiles][8]: of integer queries
+  float* query_scale;     // [heads][head tiles][8]: of integer queries
   float* raw;             // [16 rows][kRowTokens]: products as they come from the tiles
   uint8_t* weights;       // [16 rows][kRowTokens] in bf16 or bytes
   float* sums;            // [16 rows][v_dim]
@@ -66,7 +66,7 @@ struct Tiles {
   int64_t unpacked_bytes;  // per block
   int64_t bytes;
 
-  static Tiles at(uint8_t* base, int64_t k_dim, int64_t v_dim, int64_t group) {
+  static Tiles at(uint8_t* base, int64_t k_dim, int64_t v_dim, int64_t heads, int64_t group) {
     Tiles tiles = {};
     int64_t used = 0;
     const auto take = [&](int64_t bytes) {
@@ -75,10 +75,10 @@ struct Tiles {
       return part;
     };
     const auto floats = [&](int64_t count) { return reinterpret_cast<float*>(take(4 * count)); };
-    const int64_t query_bytes = head_tiles(group) * (k_dim / 32 + 1) * kTileBytes;
+    const int64_t query_bytes = heads * head_tiles(group) * (k_dim / 32 + 1) * kTileBytes;
     tiles.queries = take(query_bytes);
     tiles.folded = take(kPieceBlocks * (k_dim / 32 + 1) * kTileBytes);
-    tiles.query_scale = floats(head_tiles(group) * kTileHeads);
+    tiles.query_scale = floats(heads * head_tiles(group) * kTileHeads);
     tiles.raw = floats(kTileRows * kRowTokens);
     tiles.weights = take(kTileRows * kRowTokens * 2);
     tiles.sums = floats(kTileRows * v_dim);

@@ -213,7 +213,7 @@ template <Element E>
 struct Scoring {
   const Piece& piece;
   const Tiles& tiles;
-  int64_t dim, first_head, heads, rows;
+  int64_t dim, group, first_head, heads, rows;
   const float* q;
   float* scores;
   const uint8_t* keys[kPieceBlocks];
@@ -222,7 +222,7 @@ struct Scoring {
   const uint8_t* queries_of(int64_t b) const {
     if (E == Element::i4_channel && b != piece.tail) return tiles.folded + b * Cut::of(E, dim).chunks * kTileBytes;
     const int64_t chunks = Cut::of(E == Element::i4_channel ? Element::bf16 : E, dim).chunks;
-    return tiles.queries + first_head / kTileHeads * chunks * kTileBytes;
+    return tiles.queries + (piece.head * head_tiles(group) + first_head / kTileHeads) * chunks * kTileBytes;
   }
 
   void prepare(int64_t b) {
@@ -254,7 +254,9 @@ struct Scoring {
     if (E == Element::i4_channel && b == piece.tail) {
       finish_scores<Element::bf16>(raw, heads, rows, nullptr, nullptr, nullptr, to);
     } else {
-      const float* scale = E == Element::i4_channel ? folds[b].scale : tiles.query_scale + first_head;
+      const float* scale = E == Element::i4_channel
+                               ? folds[b].scale
+                               : tiles.query_scale + piece.head * head_tiles(group) * kTileHeads + first_head;
       finish_scores<E>(raw, heads, rows, scale, folds[b].offset, piece.k_scale[b], to);
     }
   }
@@ -265,7 +267,7 @@ template <Element E>
 void score_piece(const Piece& piece, int64_t dim, const float* q, int64_t group, const Tiles& tiles, float* scores) {
   for (int64_t g = 0; g < group; g += kTileHeads) {
     const int64_t heads = group - g < kTileHeads ? group - g : kTileHeads;
-    Scoring<E> scoring = {piece, tiles, dim, g, heads, tile_heads(group), q, scores, {}, {}};
+    Scoring<E> scoring = {piece, tiles, dim, group, g, heads, tile_heads(group), q, scores, {}, {}};
     for (int64_t step = 0; step < piece.blocks + 2; ++step) {
       if (step < piece.blocks) scoring.prepare(step);
       if (step >= 1 && step <= piece.blocks) scoring.multiply(step - 1);
@@ -280,12 +282,17 @@ bool tiles_take_keys(Element element, int64_t dim) {
   return is_tile_element(element) && is_for_keys(element) && dim % 16 == 0 && dim >= (is_integer(element) ? 64 : 32);
 }
 
-void ready_tiles(const KvView& view, const float* q, int64_t group, const Work& work) {
-  const Tiles tiles = Tiles::at(work.tiles, view.k_dim, view.v_dim, group);
-  if (has_token_scale(view.k_element)) {
-    ready_integers(q, view.k_dim, group, tiles.queries, tiles.query_scale);
-  } else {
-    ready_bf16(q, view.k_dim, group, tiles.queries);
+void ready_tiles(const KvView& view, const float* q, const HeadSpan& heads, const Work& work) {
+  const int64_t group = heads.group, each = head_tiles(group);
+  const Tiles tiles = Tiles::at(work.tiles, view.k_dim, view.v_dim, heads.count, group);
+  for (int64_t h = 0; h < heads.count; ++h, q += group * view.k_dim) {
+    if (has_token_scale(view.k_element)) {
+      const int64_t bytes = each * Cut::of(Element::i8, view.k_dim).chunks * kTileBytes;
+      ready_integers(q, view.k_dim, group, tiles.queries + h * bytes, tiles.query_scale + h * each * kTileHeads);
+    } else {
+      const int64_t bytes = each * Cut::of(Element::bf16, view.k_dim).chunks * kTileBytes;
+      ready_bf16(q, view.k_dim, group, tiles.queries + h * bytes);
+    }
   }
   if (view.k_element == Element::i4_channel) {
     std::memset(tiles.folded, 0, size_t(kPieceBlocks * Cut::of(view.k_element, view.k_dim).chunks * kTileBytes));
@@ -293,7 +300,7 @@ void ready_tiles(const KvView& view, const float* q, int64_t group, const Work& 
 }
 
 void score_tiles(const KvView& view, const Piece& piece, const float* q, int64_t group, const Work& work) {
-  const Tiles tiles = Tiles::at(work.tiles, view.k_dim, view.v_dim, group);
+  const Tiles tiles = Tiles::at(work.tiles, view.k_dim, view.v_dim, work.heads, group);
   choose_tiles(view.k_element, [&](auto chosen) {
     constexpr Element E = decltype(chosen)::value;
     if constexpr (is_for_keys(E)) score_piece<E>(piece, view.k_dim, q, group, tiles, work.scores);

@@ -129,8 +129,8 @@ void weigh_piece(const Piece& piece, int64_t dim, int64_t group, const Work& wor
 
 }  // namespace
 
-int64_t tiles_bytes(int64_t k_dim, int64_t v_dim, int64_t group) {
-  return Tiles::at(nullptr, k_dim, v_dim, group).bytes;
+int64_t tiles_bytes(int64_t k_dim, int64_t v_dim, int64_t heads, int64_t group) {
+  return Tiles::at(nullptr, k_dim, v_dim, heads, group).bytes;
 }
 
 bool tiles_take_values(Element element, int64_t dim) { return is_tile_element(element) && dim % 16 == 0; }
@@ -148,7 +148,7 @@ void begin_tiles(int64_t group) {
 void end_tiles() { asm volatile("tilerelease" ::); }
 
 void weigh_tiles(const KvView& view, const Piece& piece, int64_t group, const Work& work, float* o) {
-  const Tiles tiles = Tiles::at(work.tiles, view.k_dim, view.v_dim, group);
+  const Tiles tiles = Tiles::at(work.tiles, view.k_dim, view.v_dim, work.heads, group);
   choose_tiles(view.v_element, [&](auto chosen) {
     weigh_piece<decltype(chosen)::value>(piece, view.v_dim, group, work, tiles, o);
   });

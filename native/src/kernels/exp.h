@@ -34,6 +34,22 @@ static inline Floats exp_lanes(Floats x) {
 #endif
 }
 
+// exp(x) for x that is not above 0, in fewer instructions; relative error below 2e-7 + 1e-7 |x|, exactly 0 from x = -111
+// down. 2^n * p(r) with n + r = x / ln 2 and r in +-1/2; p is 1 at 0 and fits 2^r to 1.6e-7.
+static inline Floats exp_falling(Floats x) {
+#if defined(__AVX512F__)
+  const Floats t = _mm512_max_ps(all_lanes(-160.0f), x * 1.44269504088896341f);  // in this order NaN stays NaN
+  const Floats n = _mm512_roundscale_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), r = t - n;
+  Floats p = r * 1.326472615e-03f + 9.671512991e-03f;
+  p = p * r + 5.550733581e-02f;
+  p = p * r + 2.402224243e-01f;
+  p = p * r + 6.931470037e-01f;
+  return _mm512_scalef_ps(p * r + 1.0f, n);
+#else
+  return exp_lanes(x);
+#endif
+}
+
 // tanh(x), relative error below 3e-7: the polynomial of Cephes' tanhf near 0, where 1 - 2 / (exp(2x) + 1) cancels.
 static inline Floats tanh_lanes(Floats x) {
   const Words sign = (Words)x & 0x80000000u;

@@ -8,8 +8,8 @@ WINDOWTAX_BEGIN_LEVEL
 namespace {
 
 constexpr int64_t kHeads = 4;         // query heads whose sums are in registers at a time
-constexpr int64_t kAhead = 12;        // blocks that are fetched ahead; their ids are random in the pool
-constexpr int64_t kBlocksAtOnce = 32;
+constexpr int64_t kWays = 4;          // places at which blocks are scored in turn
+constexpr int64_t kAhead = 4;         // blocks that are fetched ahead in each; their ids are random in the pool
 constexpr int64_t kCandidates = 4096;  // scores among which the choice is made on the stack
 
 // A query split for the bound: max(q min, q max) = positive part * max + negative part * min. Per head 4 rows of
@@ -21,9 +21,13 @@ struct Split {
   const float* row(int64_t head, int64_t kind) const { return rows + (head * 4 + kind) * pairs; }
 };
 
+int64_t padded_pairs(int64_t k_dim) { return (k_dim / 2 + kLanes - 1) / kLanes * kLanes; }
+
+int64_t score_scratch(int64_t k_dim, int64_t rows) { return 64 + rows * 4 * padded_pairs(k_dim) * 4; }
+
 Split split_queries(const float* q, int64_t group, int64_t k_dim, void* scratch) {
   float* rows = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(scratch) + 63) / 64 * 64);
-  const int64_t pairs = (k_dim / 2 + kLanes - 1) / kLanes * kLanes;
+  const int64_t pairs = padded_pairs(k_dim);
   for (int64_t g = 0; g < group; ++g) {
     for (int64_t kind = 0; kind < 4; ++kind) {
       float* row = rows + (g * 4 + kind) * pairs;
@@ -82,51 +86,45 @@ inline float bound_of(const uint8_t* low, const uint8_t* high, int64_t all_pairs
   return greatest_sum<N>(sums);
 }
 
+// The greatest bound over all heads of a group. queries: their rows of the split.
+inline float bound_of_group(const uint8_t* low, const uint8_t* high, int64_t all_pairs, const float* queries,
+                            int64_t pairs, int64_t group) {
+  float greatest = -INFINITY;
+  for (int64_t g = 0; g < group; g += kHeads) {
+    const float* q = queries + g * 4 * pairs;
+    const int64_t heads = group - g;
+    const float bound = heads >= 4   ? bound_of<4>(low, high, all_pairs, q, pairs)
+                        : heads == 3 ? bound_of<3>(low, high, all_pairs, q, pairs)
+                        : heads == 2 ? bound_of<2>(low, high, all_pairs, q, pairs)
+                                     : bound_of<1>(low, high, all_pairs, q, pairs);
+    greatest = bound > greatest ? bound : greatest;
+  }
+  return greatest;
+}
+
 inline void fetch(const uint8_t* row, int64_t bytes) {
-  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(row + i);
+  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(row + i, 0, 2);
 }
 
-// One head's part of the two summary planes.
-struct Summaries {
-  const Plane& minimum;
-  const Plane& maximum;
-  int64_t offset, bytes;
-
-  const uint8_t* low(int32_t id) const { return minimum.base + id * minimum.block_bytes + offset; }
-  const uint8_t* high(int32_t id) const { return maximum.base + id * maximum.block_bytes + offset; }
-};
-
-// scores[i] = the greatest bound over heads first ... group - 1, and over what scores[i] is already (kGoOn). known: how
-// many ids there are to fetch ahead, of which `count` are scored.
-template <int64_t N, bool kGoOn>
-void score_heads(const Summaries& summaries, const Split& split, int64_t first, int64_t group, const int32_t* ids,
-                 int64_t known, int64_t count, float* scores) {
-  if (group - first < N) {
-    if constexpr (N > 1) score_heads<N - 1, kGoOn>(summaries, split, first, group, ids, known, count, scores);
-    return;
-  }
-  const int64_t all_pairs = summaries.bytes / 4;
-  for (int64_t i = 0; i < count; ++i) {
-    if (!kGoOn && i + kAhead < known) {
-      fetch(summaries.low(ids[i + kAhead]), summaries.bytes);
-      fetch(summaries.high(ids[i + kAhead]), summaries.bytes);
+// All heads of a block at once, since their summaries lie together; and blocks from kWays places in turn, since the
+// hardware's prefetcher runs ahead by itself in each of several pages, but begins anew in every page.
+void score_blocks(const Plane& minimum, const Plane& maximum, const HeadSpan& heads, int64_t k_dim, const float* q,
+                  const int32_t* ids, int64_t count, float* scores, int64_t stride, void* scratch) {
+  const Split split = split_queries(q, heads.rows(), k_dim, scratch);
+  const int64_t bytes = 2 * k_dim, offset = heads.first * bytes, each = (count + kWays - 1) / kWays;
+  const auto low = [&](int64_t i) { return minimum.base + ids[i] * minimum.block_bytes + offset; };
+  const auto high = [&](int64_t i) { return maximum.base + ids[i] * maximum.block_bytes + offset; };
+  for (int64_t n = 0; n < each * kWays; ++n) {
+    const int64_t i = n % kWays * each + n / kWays;
+    if (i >= count) continue;
+    if (n / kWays + kAhead < each && i + kAhead < count) {
+      fetch(low(i + kAhead), heads.count * bytes);
+      fetch(high(i + kAhead), heads.count * bytes);
     }
-    const float bound =
-        bound_of<N>(summaries.low(ids[i]), summaries.high(ids[i]), all_pairs, split.row(first, 0), split.pairs);
-    scores[i] = kGoOn && scores[i] > bound ? scores[i] : bound;
-  }
-  if (first + N < group) score_heads<N, true>(summaries, split, first + N, group, ids, known, count, scores);
-}
-
-// All heads over a few blocks at a time, so that the next heads find the summaries in the L1 cache.
-void score_blocks(const Plane& minimum, const Plane& maximum, int64_t head, int64_t k_dim, const float* q,
-                  int64_t group, const int32_t* ids, int64_t count, float* scores, void* scratch) {
-  const Split split = split_queries(q, group, k_dim, scratch);
-  const Summaries summaries = {minimum, maximum, head * 2 * k_dim, 2 * k_dim};
-  const int64_t at_once = group <= kHeads ? count : kBlocksAtOnce;
-  for (int64_t i = 0; i < count; i += at_once) {
-    const int64_t some = count - i < at_once ? count - i : at_once;
-    score_heads<kHeads, false>(summaries, split, 0, group, ids + i, count - i, some, scores + i);
+    for (int64_t h = 0; h < heads.count; ++h) {
+      scores[h * stride + i] = bound_of_group(low(i) + h * bytes, high(i) + h * bytes, k_dim / 2,
+                                              split.row(h * heads.group, 0), split.pairs, heads.group);
+    }
   }
 }
 
@@ -278,6 +276,7 @@ int64_t select_top(const float* scores, int64_t count, int64_t top, int32_t* cho
 }  // namespace
 
 void add_top_blocks(Kernels& table) {
+  table.score_scratch = score_scratch;
   table.score_blocks = score_blocks;
   table.select_top = select_top;
 }

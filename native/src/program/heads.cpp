@@ -69,17 +69,17 @@ void Heads::dress_keys(const Context& context, int64_t row, const Some& heads) {
   attention_.turn_values(context.kernels, heads.count, value(row, heads.first));
 }
 
-void Heads::dress_queries(const Context& context, const SequenceStep& sequence, int64_t head, float* q) {
-  const int64_t count = attention_.group() * attention_.k_dim;
-  std::copy_n(qkv_.row(sequence.first_row) + head * count, count, q);
-  dress(context, sequence.first_row, attention_.group(), q);
+void Heads::dress_queries(const Context& context, const SequenceStep& sequence, const Some& heads, float* q) {
+  const int64_t each = attention_.group() * attention_.k_dim;
+  std::copy_n(qkv_.row(sequence.first_row) + heads.first * each, heads.count * each, q);
+  dress(context, sequence.first_row, heads.count * attention_.group(), q);
 }
 
-void Heads::write_head(const Context& context, const KvPart& part, const SequenceStep& sequence, int64_t head) {
-  dress_keys(context, sequence.first_row, {head, 1});
+void Heads::write_heads(const Context& context, const KvPart& part, const SequenceStep& sequence, const Some& heads) {
+  dress_keys(context, sequence.first_row, heads);
   const int64_t offset = sequence.start % kBlockTokens;
   int64_t id;
-  write_part(context, part, {&sequence, sequence.start / kBlockTokens, offset, 1, sequence.first_row}, {head, 1}, id);
+  write_part(context, part, {&sequence, sequence.start / kBlockTokens, offset, 1, sequence.first_row}, heads, id);
 }
 
 void Heads::turn(const Context& context, float* heads, int64_t count, const std::vector<float>& norm, int64_t row) {

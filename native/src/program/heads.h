@@ -34,10 +34,14 @@ class Heads : public Operation {
   bool leaves(const SequenceStep& sequence) const {
     return may_leave_ && sequence.rows == 1 && dressing_.norm != 2;
   }
-  // Of the row of a sequence that is left: the dressed queries of a KV head, [G, k_dim].
-  void dress_queries(const Context& context, const SequenceStep& sequence, int64_t head, float* q);
-  // The same of its key and value, in place, which then go into the part. Called once for each head.
-  void write_head(const Context& context, const KvPart& part, const SequenceStep& sequence, int64_t head);
+  // KV heads first ... first + count - 1.
+  struct Some {
+    int64_t first, count;
+  };
+  // Of the row of a sequence that is left: the dressed queries of some KV heads, [count * G, k_dim].
+  void dress_queries(const Context& context, const SequenceStep& sequence, const Some& heads, float* q);
+  // The same of their keys and values, in place, which then go into the part. Called once for each head.
+  void write_heads(const Context& context, const KvPart& part, const SequenceStep& sequence, const Some& heads);
 
  private:
   struct Piece {
@@ -46,10 +50,6 @@ class Heads : public Operation {
     int64_t offset, tokens;
     int64_t row;
     int64_t then = -1;  // a piece that the same thread writes afterwards
-  };
-  // KV heads first ... first + count - 1.
-  struct Some {
-    int64_t first, count;
   };
 
   void chain_tail(int64_t first);

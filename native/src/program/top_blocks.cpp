@@ -8,7 +8,7 @@ namespace windowtax {
 namespace {
 
 constexpr int64_t kFewRows = 16;
-constexpr int64_t kScoreBlocks = 512;  // per split: at 64 numbers a head, 128 KB of summaries
+constexpr int64_t kScoreBlocks = 512;  // per split: at three heads of 64 numbers, 384 KB of summaries
 constexpr int64_t kReadBlocks = 16;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -32,11 +32,12 @@ void TopBlocks::prepare(const Context& context) {
   }
   if (!few_) return;
   splits_ = ceil_div(attention_.top_blocks, kReadBlocks);
-  for (int64_t query = 0; query < num_queries(); ++query) {
-    const int64_t blocks = queries_[query].blocks;
+  for (int64_t query = 0; query < num_queries(); query += attention_.kv_heads) {
+    const int64_t blocks = queries_[query].blocks, threads = context.num_threads;
     if (blocks <= attention_.top_blocks) continue;
-    for (int64_t first = 0; first < blocks; first += kScoreBlocks) {
-      scorings_.push_back({query, first, std::min(kScoreBlocks, blocks - first)});
+    const int64_t count = ceil_div(blocks, kScoreBlocks * threads) * threads;
+    for (int64_t i = 0; i < count; ++i) {
+      scorings_.push_back({query, blocks * i / count, blocks * (i + 1) / count - blocks * i / count});
     }
   }
   scores_.resize(std::max<size_t>(scores_.size(), queries_.size() * score_stride_));
@@ -47,8 +48,8 @@ void TopBlocks::prepare(const Context& context) {
 
 void TopBlocks::score(const Context& context, int64_t scoring, Worker& worker) {
   const Scoring& item = scorings_[scoring];
-  float* scores = scores_.data() + item.query * score_stride_;
-  score_range(context, queries_[item.query], item.first, item.count, scores + item.first, worker);
+  const HeadSpan all{0, attention_.kv_heads, attention_.group()};
+  score_range(context, queries_[item.query], all, item, scores_.data() + item.query * score_stride_, worker);
 }
 
 void TopBlocks::choose(const Context& context, int64_t query) {
@@ -65,7 +66,7 @@ void TopBlocks::read(const Context& context, int64_t reading, Worker& worker) {
 }
 
 void TopBlocks::merge_splits(const Context& context, int64_t query) {
-  merge(context.kernels, attention_, partials_, {queries_[query].row, queries_[query].head, query * splits_, splits_},
+  merge(context.kernels, attention_, partials_, {queries_[query].row, head_of(queries_[query]), query * splits_, splits_},
         out_of(queries_[query]));
 }
 
@@ -76,28 +77,28 @@ void TopBlocks::do_all(const Context& context, int64_t index, Worker& worker) {
       worker.tile.get((query.blocks + 2 * top + group * (attention_.v_dim + 2)) * static_cast<int64_t>(sizeof(float))));
   int32_t* ids = reinterpret_cast<int32_t*>(scores + query.blocks);
   const Chosen chosen{ids, ids + top};
-  if (query.blocks > top) score_range(context, query, 0, query.blocks, scores, worker);
+  if (query.blocks > top) score_range(context, query, head_of(query), {index, 0, query.blocks}, scores, worker);
   choose_from(context, query, scores, chosen);
   Partials alone;
   alone.fit(1, group, attention_.v_dim);
   alone.reset(0);
   read_range(context, query, chosen, 0, query.chosen, alone.at(0), worker);
-  merge(context.kernels, attention_, alone, {query.row, query.head, 0, 1}, out_of(query));
+  merge(context.kernels, attention_, alone, {query.row, head_of(query), 0, 1}, out_of(query));
 }
 
-void TopBlocks::score_range(const Context& context, const Query& query, int64_t first, int64_t count, float* scores,
-                            Worker& worker) {
+void TopBlocks::score_range(const Context& context, const Query& query, const HeadSpan& heads, const Scoring& range,
+                            float* scores, Worker& worker) {
   const Table& table = query.sequence->tables[attention_.summary_group];
-  const int64_t group = attention_.group();
-  const int64_t numbers = group * attention_.k_dim;
-  const int64_t needs = ceil_div(context.kernels.decode_scratch(attention_.k_dim, attention_.v_dim, group), 64) * 64;
+  const int64_t numbers = heads.rows() * attention_.k_dim;
+  const int64_t needs = ceil_div(context.kernels.score_scratch(attention_.k_dim, heads.rows()), 64) * 64;
   uint8_t* scratch =
       static_cast<uint8_t*>(worker.kernel.get(needs + numbers * static_cast<int64_t>(sizeof(float))));
   float* q = reinterpret_cast<float*>(scratch + needs);  // turned back: summaries are of keys as the model made them
   std::copy_n(q_of(query), numbers, q);
-  attention_.turn_keys(context.kernels, group, q);
-  context.kernels.score_blocks(attention_.minimum, attention_.maximum, query.head, attention_.k_dim, q, group,
-                               table.ids.data() + (first - table.first), count, scores, scratch);
+  attention_.turn_keys(context.kernels, heads.rows(), q);
+  context.kernels.score_blocks(attention_.minimum, attention_.maximum, heads, attention_.k_dim, q,
+                               table.ids.data() + (range.first - table.first), range.count, scores + range.first,
+                               score_stride_, scratch);
 }
 
 void TopBlocks::choose_from(const Context& context, Query& query, float* scores, const Chosen& chosen) {
@@ -129,10 +130,12 @@ void TopBlocks::read_range(const Context& context, const Query& query, const Cho
     channels.scale_ids = chosen.scale_ids + first;
     channels.tail_block = own ? count - 1 : -1;
   }
-  const Run run{chosen.ids + first, count, 0, own ? query.position % kBlockTokens + 1 : kBlockTokens, channels};
+  const Run run{chosen.ids + first, count,
+                0,                  own ? query.position % kBlockTokens + 1 : kBlockTokens,
+                channels,           std::min(kReadBlocks, query.chosen - first - count)};
   const int64_t group = attention_.group();
-  void* scratch = worker.kernel.get(context.kernels.decode_scratch(attention_.k_dim, attention_.v_dim, group));
-  context.kernels.attend_run(part.view, query.head, q_of(query), group, run, attention_.softcap, state, scratch);
+  void* scratch = worker.kernel.get(context.kernels.decode_scratch(attention_.k_dim, attention_.v_dim, 1, group));
+  context.kernels.attend_run(part.view, head_of(query), q_of(query), run, attention_.softcap, state, scratch);
 }
 
 TopBlocks::Chosen TopBlocks::chosen_of(int64_t query) {

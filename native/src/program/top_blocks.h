@@ -35,6 +35,7 @@ class TopBlocks {
     int64_t blocks;  // that it may read: up to its own
     int64_t chosen = 0;
   };
+  // Blocks that are scored for all heads of a row, whose queries are `query` and those behind it.
   struct Scoring {
     int64_t query, first, count;
   };
@@ -45,8 +46,10 @@ class TopBlocks {
   };
 
   const float* q_of(const Query& query) { return qkv_.row(query.row) + query.head * attention_.group() * attention_.k_dim; }
+  HeadSpan head_of(const Query& query) const { return {query.head, 1, attention_.group()}; }
   float* out_of(const Query& query) { return out_.row(query.row) + query.head * attention_.group() * attention_.v_dim; }
-  void score_range(const Context& context, const Query& query, int64_t first, int64_t count, float* scores, Worker& worker);
+  void score_range(const Context& context, const Query& query, const HeadSpan& heads, const Scoring& range,
+                   float* scores, Worker& worker);
   void choose_from(const Context& context, Query& query, float* scores, const Chosen& chosen);
   void read_range(const Context& context, const Query& query, const Chosen& chosen, int64_t first, int64_t count,
                   const Softmax& state, Worker& worker);
@@ -93,6 +96,7 @@ class TopRead : public Operation {
   explicit TopRead(TopBlocks& top) : top_(top) {}
   int64_t prepare(const Context&) override { return top_.num_readings(); }
   void run(const Context& context, int64_t chunk, Worker& worker) override { top_.read(context, chunk, worker); }
+  bool in_shares(const Context&) const override { return true; }
 
  private:
   TopBlocks& top_;
