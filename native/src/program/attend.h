@@ -1,9 +1,10 @@
 // Attention of a step's queries over the keys and values in the pool.
 //
-// A sequence that brings many tokens is computed in tiles, one that brings few (decode, drafts) query by query; there the
-// keys of a query are cut into splits for the threads, all KV heads of a block in one go where they are small, and who
-// finishes the last split puts the partial results together by their log-sum-exp (flash-decoding), in the splits' order. qkv holds the dressed queries in front, but of
-// sequences that Heads leaves; out is [rows, query_heads * v_dim].
+// A sequence that brings many tokens is computed in tiles, one that brings few (decode, drafts) query by query; there
+// the keys of a query are cut into splits for the threads, all KV heads of a block in one go where they are small, and
+// who finishes the last split puts the partial results together by their log-sum-exp (flash-decoding), in the splits'
+// order. qkv holds the dressed queries in front, but of sequences that Heads leaves; out is
+// [rows, query_heads * v_dim].
 
 #pragma once
 
