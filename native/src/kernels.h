@@ -240,9 +240,9 @@ struct Kernels {
   void (*read_keys)(const KvView& view, int64_t block_id, int64_t scale_id, int64_t head, float* out);
   void (*read_values)(const KvView& view, int64_t block_id, int64_t head, float* out);
 
-  // One query position: q [rows, k_dim] scaled, of all query heads of the span, against a run of the span's keys; goes on
-  // from `state`, [rows] too. scratch: decode_scratch bytes. Heads that lie side by side in a block are best read in one
-  // go.
+  // One query position: q [rows, k_dim] scaled, of all query heads of the span, against a run of the span's keys; goes
+  // on from `state`, [rows] too. scratch: decode_scratch bytes. Heads that lie side by side in a block are best read in
+  // one go.
   int64_t (*decode_scratch)(int64_t k_dim, int64_t v_dim, int64_t heads, int64_t group);
   void (*attend_run)(const KvView& view, const HeadSpan& heads, const float* q, const Run& run, float softcap,
                      const Softmax& state, void* scratch);

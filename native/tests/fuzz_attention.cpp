@@ -329,8 +329,8 @@ void check_attention(Rng& rng, const Kernels& kernels, Element k_element, Elemen
 
   const std::string name = std::string(kernels.level) + " attend " + kNames[int(k_element)] + "/" +
                            kNames[int(v_element)] + " G " + std::to_string(span.count) + " x " +
-                           std::to_string(heads.group) + " k " + std::to_string(heads.k_dim) + " v " + std::to_string(heads.v_dim) + " blocks " +
-                           std::to_string(blocks);
+                           std::to_string(heads.group) + " k " + std::to_string(heads.k_dim) + " v " +
+                           std::to_string(heads.v_dim) + " blocks " + std::to_string(blocks);
   const double allowed = tolerance(kernels, k_element, v_element, q_scale * std::sqrt(double(heads.k_dim))) + rounding;
   for (int64_t g = 0; g < rows; ++g) {
     if (l[g] == 0) {

@@ -66,8 +66,8 @@ void TopBlocks::read(const Context& context, int64_t reading, Worker& worker) {
 }
 
 void TopBlocks::merge_splits(const Context& context, int64_t query) {
-  merge(context.kernels, attention_, partials_, {queries_[query].row, head_of(queries_[query]), query * splits_, splits_},
-        out_of(queries_[query]));
+  const Query& of = queries_[query];
+  merge(context.kernels, attention_, partials_, {of.row, head_of(of), query * splits_, splits_}, out_of(of));
 }
 
 void TopBlocks::do_all(const Context& context, int64_t index, Worker& worker) {
