@@ -24,13 +24,15 @@ class Model:
         embedding[_ODD] = np.nan
         head = random.standard_normal((VOCAB, HIDDEN), dtype=np.float32)
         head[500:] = head[:503]  # every logit of the second half equals one of the first
-        self.tape = Tape(native_state().module, level, threads)
+        module = native_state().module
+        assert module is not None
+        self.tape = Tape(module, level, threads)
         hidden = self.tape.buffer("hidden", HIDDEN)
         sampled = self.tape.buffer("sampled", HIDDEN, sampled=True)
         self.logits = self.tape.buffer("logits", VOCAB, sampled=True)
         self.tape.program.embed(self.tape.matrix(packed(embedding, WeightFormat.F32)), 1.0, hidden)
         self.tape.program.gather(hidden, sampled)
-        norm, shift = np.ones(HIDDEN, np.float32), np.tile(np.float32([0.5, 0.0]), VOCAB)[:VOCAB]
+        norm, shift = np.ones(HIDDEN, np.float32), np.tile(np.array([0.5, 0.0], np.float32), VOCAB)[:VOCAB]
         self.tape.head(
             sampled, packed(head, format), self.logits, norm=norm, eps=1e-6, bias=shift if bias else None, cap=cap
         )

@@ -45,6 +45,9 @@ class StreamDecoder:
         return self._release(keep=False)
 
     def _release(self, keep: bool, may_stop: bool = True) -> str:
+        if not self._stop_strings:
+            text, self._held = self._held, ""
+            return text
         stops = self._stop_strings if may_stop else ()
         found = [(start + len(stop), start, stop) for stop in stops if (start := self._held.find(stop)) >= 0]
         if found:
@@ -76,13 +79,16 @@ class _BytePieces(_Pieces):
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._begun = b""
 
     def push(self, token_id: int) -> str:
-        return self._decoder.decode(self._tokenizer.token_bytes(token_id))
+        piece = self._begun + self._tokenizer.token_bytes(token_id)
+        text, used = codecs.utf_8_decode(piece, "replace")
+        self._begun = piece[used:]
+        return text
 
     def finish(self) -> str:
-        return self._decoder.decode(b"", final=True)
+        return self._begun.decode(errors="replace")
 
 
 class _FallbackPieces(_Pieces):

@@ -236,6 +236,7 @@ class Engine:
 
     def _measure(self, step: Step, began: float, now: float) -> None:
         """Splits the step's time over its chunks by tokens; a chunk of one new token behind a context is decode."""
+        per_token = (now - began) / step.num_tokens
         for chunk in step.chunks:
             meter = self.requests[chunk.sequence.sequence_id].meter
             if meter.first_scheduled is None:
@@ -246,7 +247,7 @@ class Engine:
             held = self.cache.held_bytes_of(chunk.sequence.sequence_id)
             meter.peak_bytes = max(meter.peak_bytes, held)
             meter.byte_seconds += held * (now - began)
-            share = (now - began) * chunk.num_tokens / step.num_tokens
+            share = per_token * chunk.num_tokens
             if is_decode(chunk):
                 meter.decode_s += share
                 meter.decode_steps += 1

@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from windowtax.catalog.gguf_metadata import GgufHeader, read_gguf_header
 from windowtax.engine.tokenizer_gguf import make_gguf_tokenizer
 
 _FALLBACK_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_MOST_REMEMBERED = 1 << 14
 
 
 class Tokenizer:
@@ -77,6 +78,13 @@ class Tokenizer:
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes one token stands for; b"" for an id the vocabulary lacks."""
+        return self._bytes_of(token_id)
+
+    @cached_property
+    def _bytes_of(self) -> Callable[[int], bytes]:
+        return lru_cache(_MOST_REMEMBERED)(self._spelled)  # texts repeat their tokens
+
+    def _spelled(self, token_id: int) -> bytes:
         token = self.backend.id_to_token(token_id)
         if token is None:
             return b""

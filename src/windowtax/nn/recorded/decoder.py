@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -109,8 +109,7 @@ class RecordedLayer:
     down_bias: Floats | None
 
 
-@dataclass(frozen=True, slots=True)
-class SequenceTables:
+class SequenceTables(NamedTuple):
     """One sequence's part of a step: its tokens, and its blocks per layer group."""
 
     token_ids: list[int]
