@@ -1,6 +1,5 @@
 """Floor and prediction of a job of ours on this machine, by the planner's own formulas."""
 
-import statistics
 from functools import cache
 
 from cells import Job
@@ -10,8 +9,6 @@ from windowtax.engine.gauge import this_machine
 from windowtax.engine.load import ModelFiles, open_files
 from windowtax.engine.predict import predict
 from windowtax.hub import fetch
-
-_GAUGE = "bf16_flops_per_s"
 
 
 class Bounds:
@@ -30,15 +27,6 @@ class Bounds:
         if metric == "prefill":
             return found.prefill_floor.seconds * job.batch, found.ttft_s * job.batch
         return found.decode_floor.seconds, found.tpot_s
-
-    def in_its_minute(self, prefill_s: float, gauges: list[dict[str, float]]) -> float | None:
-        """A predicted prefill where bf16 products had been as fast, when the machine was measured, as the gauge found
-        them beside this cell. None without such a gauge. (The gauge of reads says nothing of decode: 256 MiB lie partly
-        in a shared cache.)"""
-        seen = [gauge[_GAUGE] for gauge in gauges if gauge]
-        if not seen or _GAUGE not in self.gauge:
-            return None
-        return prefill_s * self.gauge[_GAUGE] / statistics.median(seen)
 
 
 @cache

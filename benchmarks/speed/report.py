@@ -110,7 +110,6 @@ def _table(rows: list[Row], by_name: dict[str, Row], results: Found, bounds: Bou
     head += ["to the best peer", "goal"] if engines else []
     head += ["to our dense bf16", "goal"] if any(row.against for row in rows) else []
     head += ["floor", "of the floor", "predicted", "error"] if timed else []
-    head += ["at its gauge"] if rows[0].metric == "prefill" else []
     head += ["planned"] if rows[0].metric == "memory" else []
     lines = ["| " + " | ".join(head) + " |", "|---|" + "--:|" * (len(head) - 1)]
     for row in rows:
@@ -119,7 +118,6 @@ def _table(rows: list[Row], by_name: dict[str, Row], results: Found, bounds: Bou
         cells += _ratio_cells(row, results) if engines else []
         cells += _against_cells(row, by_name, results) if any(row.against for row in rows) else []
         cells += _bound_cells(row, results, bounds) if timed else []
-        cells += _minute_cells(row, results, bounds) if rows[0].metric == "prefill" else []
         cells += [_planned(row, results)] if row.metric == "memory" else []
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -168,16 +166,6 @@ def _bound_cells(row: Row, results: Found, bounds: Bounds) -> list[str]:
     return [_figure(row, rates[0]), f"{mine / rates[0]:.0%}", _figure(row, rates[1]), f"{mine / rates[1] - 1:+.0%}"]
 
 
-def _minute_cells(row: Row, results: Found, bounds: Bounds) -> list[str]:
-    """That error again with the prediction put into the cell's own minute (`Bounds.in_its_minute`)."""
-    job = row.ours["stored"]
-    mine = value(row, job, results)
-    if mine is None:
-        return [""]
-    minute_s = bounds.in_its_minute(bounds.of("prefill", job)[1], [run["gauge"] for run in results[job.key]])
-    return ["" if minute_s is None else f"{mine * minute_s / _tokens(row) - 1:+.0%}"]
-
-
 def _tokens(row: Row) -> int:
     """Tokens that the row's seconds are of."""
     return row.batch * (row.context if row.metric == "prefill" else 1)
@@ -203,5 +191,7 @@ def _machine(results: Found, bounds: Bounds) -> str:
         if rates:
             name = key.split("_")[0]
             middle = format_rate(statistics.median(rates), unit)
-            text += f"; gauge {name} {middle} ({format_rate(rates[0], unit)} to {format_rate(rates[-1], unit)})"
+            text += f"; gauge {name} {middle} ({format_rate(rates[0], unit)} to {format_rate(rates[-1], unit)}"
+            known = bounds.gauge.get(key)
+            text += ")" if known is None else f"; {format_rate(known, unit)} while predictions were calibrated)"
     return text + "."

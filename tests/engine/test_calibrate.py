@@ -47,6 +47,8 @@ MODELS = [Invented(2, 1e5), Invented(18, 9e5), Invented(16, 1e8), Invented(16, 1
 def timings() -> Timings:
     small = MODELS[2]
     kept_s = small.decode_s(1) - 1e8 / 5e10 + 1e8 / 2e10 + CACHE_BYTES * (1 / 2e10 + CACHE_BEYOND_S)
+    full_s = STEP_S + 16 * LAYER_S + 1e8 / 2e10  # at main memory's rate
+    byte_s = 1 / 2e10 + CACHE_BEYOND_S
     near, far = (SPEC.attention_flops(start, 2048) for start in (0, 14_336))
     products = 2048 * SPEC.layer_flops_per_token + SPEC.head_flops_per_token
     return Timings(
@@ -58,8 +60,8 @@ def timings() -> Timings:
             Prefilled(SPEC, *(STEP_S + 3 * LAYER_S + products / 1.5e12 + flops / 2.5e12 for flops in (near, far)))
         ],
         choosing=[
-            Chosen(blocks, top, 48, read * (1 / 2e10 + CACHE_BEYOND_S) + 48 * (blocks * 5e-9 + top * 1e-7), read)
-            for blocks, top, read in ((2048, 64, 10**7), (2048, 16, 10**6), (512, 64, 10**7))
+            Chosen(blocks, top, 48, full_s + read * byte_s + 48 * (blocks * 5e-9 + top * 1e-7), read)
+            for blocks, top, read in ((2048, 64, 12 * 10**7), (2048, 16, 10**8), (512, 64, 11 * 10**7))
         ],
     )  # fmt: skip
 

@@ -5,12 +5,16 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
 #include <stdexcept>
 #include <thread>
 #include <vector>
 
 #include "bind/bind.h"
 #include "levels.h"
+#include "program/pages.h"
 
 namespace nb = nanobind;
 
@@ -66,8 +70,10 @@ double multiply(const std::string& level, const std::string& element, int thread
 // The same for reading a working set of so many bytes again and again, each thread its own part.
 double read(int64_t bytes, int threads, double seconds) {
   const Kernels& kernels = kernels_named("");
-  std::vector<uint64_t> data(bytes / 8, 1);  // written, or every page would be the same one of zeros
-  const uint8_t* base = reinterpret_cast<const uint8_t*>(data.data());
+  // On large pages, as weights and caches are, and written, or every page would be the same one of zeros.
+  const std::unique_ptr<void, void (*)(void*)> data(allocate_pages(bytes), std::free);
+  std::memset(data.get(), 1, bytes);
+  const uint8_t* base = static_cast<const uint8_t*>(data.get());
   const int64_t part = bytes / threads / 256 * 256;
   std::atomic<uint64_t> sink{0};
   const Clock::time_point began = Clock::now();

@@ -95,7 +95,7 @@ def answer(
     usd_per_hour: float | None,
 ) -> Answer:
     """Runs one request: progress on `err`, text through `show` as it comes. Raises DoesNotFit before any work."""
-    hardware = this_machine()
+    hardware = this_machine(say=err.print)
     before = resident_bytes()
     engine = open_engine(model, len(prompt.token_ids) + params.max_tokens, options)
     request = engine.add(prompt.token_ids, params)

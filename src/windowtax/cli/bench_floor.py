@@ -76,7 +76,7 @@ def _record(kept: bool) -> "MachineRecord":
         with contextlib.suppress(OldRecord):
             record = load_record()
     if record is None:
-        with messages().status("measuring reads, products and our engine (some forty seconds) ..."):
+        with messages().status("measuring reads, products and our engine (most of a minute) ..."):
             record = measure()
         path = save_machine(record)
         messages().print(f"kept in {path}", soft_wrap=True, highlight=False)

@@ -123,7 +123,7 @@ def _settings(words: ServeWords) -> Settings:
 
 
 def _served(engine: Engine, words: ServeWords, settings: Settings) -> Served:
-    machine = this_machine()
+    machine = this_machine(say=messages().print)
     rent = None if machine.usd_per_hour is None else machine.usd_per_hour.value
     settings = replace(
         settings,

@@ -90,7 +90,8 @@ class Timings:
         narrow, wide = (_weights(model, self.by_rows, reads, constants) for model in (stored, full))
         caches = _caches(stored, self.cache_s, reads, constants, narrow.beyond_s)
         products, scores = _many_tokens(self.prefill_s, constants)
-        scored_s, chosen_s = _choices(self.choosing, reads.in_memory(caches["bf16"]))
+        weights_s = constants.of(full.num_layers) + full.decoder.step_weight_bytes * wide.beyond_s
+        scored_s, chosen_s = _choices(self.choosing, reads, full.decoder.step_weight_bytes, weights_s, caches["bf16"])
         return EngineRates(
             level=self.level,
             weight_bytes_per_s={"bf16": reads.in_memory(wide.beyond_s), "int4": reads.in_memory(narrow.beyond_s)},
@@ -114,6 +115,7 @@ def time_steps(native: NativeState, threads: int, between: Callable[[], None]) -
     between()
     cache_s = _cache_s(stored)
     outside_s = {sequences: median(stored.outside(sequences, 3 * _DECODES)) for sequences in (1, 8)}
+    between()
     prefill_s = _prefill_s(native, threads)
     between()
     return Timings(native.level, by_rows, cache_s, outside_s, prefill_s, _choosing(native, threads))
@@ -246,13 +248,13 @@ def _many_tokens(measured: list[Prefilled], constants: _Constants) -> tuple[Curv
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A step that reads `chosen` of `blocks` blocks for each of `heads` KV heads in all layers: how much longer it
-    takes than one without a context, s, and the bytes of the cache that it reads."""
+    """A step that reads `chosen` of `blocks` blocks for each of `heads` KV heads in all layers: what it takes, s, and
+    the bytes of the cache that it reads."""
 
     blocks: float
     chosen: int
     heads: int
-    more_s: float
+    seconds: float
     read_bytes: int
 
 
@@ -266,8 +268,7 @@ def _choosing(native: NativeState, threads: int) -> list[Chosen]:
     found: list[Chosen] = []
     for top, tokens in _TURNS * asked:
         model = models[top]
-        works = {"with": model.decode("bf16", tokens), "without": model.decode("bf16", 1)}
-        times = medians_in_turns(works, 1, _DECODES)
+        works = {"": model.decode("bf16", tokens)}
         attention = model.spec.layers[0].attention
         assert isinstance(attention, SoftmaxAttention)
         found.append(
@@ -275,18 +276,27 @@ def _choosing(native: NativeState, threads: int) -> list[Chosen]:
                 tokens / _BLOCK_TOKENS,
                 top,
                 model.num_layers * attention.num_kv_heads,
-                times["with"] - times["without"],
+                medians_in_turns(works, 1, _DECODES)[""],
                 model.read_bytes("bf16", tokens),
             )
         )
     return found
 
 
-def _choices(measured: list[Chosen], cache_bytes_per_s: float) -> tuple[float, float]:
-    """s per layer and KV head, beyond the bytes that are read: per block scored, and per block chosen."""
+def _choices(
+    measured: list[Chosen], reads: Reads, weights: int, weights_s: float, cache_beyond_s: float
+) -> tuple[float, float]:
+    """s per layer and KV head, beyond the bytes that are read: per block scored, and per block chosen.
+
+    weights: bytes. weights_s: what the step takes for them beyond reading them, and its constants.
+    """
     known = np.array([[one.blocks, one.chosen] for one in measured])
-    beyond = np.array([(one.more_s - one.read_bytes / cache_bytes_per_s) / one.heads for one in measured])
-    scored_s, chosen_s = np.linalg.lstsq(known, beyond, rcond=None)[0].tolist()
+    beyond: list[float] = []
+    for one in measured:
+        read = weights + one.read_bytes
+        known_s = reads.seconds(read, read) + weights_s + one.read_bytes * cache_beyond_s
+        beyond.append((one.seconds - known_s) / one.heads)
+    scored_s, chosen_s = np.linalg.lstsq(known, np.array(beyond), rcond=None)[0].tolist()
     return max(0.0, scored_s), max(0.0, chosen_s)
 
 

@@ -15,35 +15,35 @@ from windowtax.catalog.machine import EngineRates, MachineRecord, OldRecord, loa
 from windowtax.ops.native import native_state, num_threads
 from windowtax.spec.hardware import Hardware
 
-_READ_BYTES = 1 << 30
-"""Larger than any cache the machine is likely to have a fair share of."""
+_TORCH_READ_BYTES = 1 << 30
 _WORKING_SETS = (
     *(1 << power for power in (14, 18, 20, 22, 24, 26)),
-    *(count << 25 for count in (3, 4, 6, 8, 32)),
+    *(count << 25 for count in (3, 4, 6, 8, 16)),
 )
-"""Closer together where a model's step lies and shared caches end."""
+"""Closer together where a model's step lies and shared caches end; the last is what main memory gives."""
 _ELEMENTS = ("fp32", "bf16", "int8")
-_SAMPLE_S, _READ_S = 0.15, 0.05
+_SAMPLE_S, _READ_S = 0.15, 0.1
 _MATRIX_SIZE = 2048
 _ROUNDS = 7
 TORCH_METHOD = (
-    f"best of {_ROUNDS}: the sum of a {_READ_BYTES >> 30} GiB float32 tensor, and the product of two "
+    f"best of {_ROUNDS}: the sum of a {_TORCH_READ_BYTES >> 30} GiB float32 tensor, and the product of two "
     f"{_MATRIX_SIZE} x {_MATRIX_SIZE} matrices, by torch with its default threads"
 )
 NATIVE_METHOD = (
-    "best of short samples, some seconds apart: 1 GiB read with the widest loads, and the best instruction of each "
+    "best of short samples, some seconds apart: 512 MiB read with the widest loads, and the best instruction of each "
     "instruction set in registers alone, all threads together"
 )
 
 
-def this_machine(again: bool = False) -> Hardware:
-    """The measured machine; measures it (some forty seconds) where this version did not do that yet, or `again` is
-    set."""
+def this_machine(again: bool = False, say: Callable[[str], object] = lambda words: None) -> Hardware:
+    """The measured machine; measures it where this version did not do that yet, or `again` is set, which takes most of
+    a minute: `say` is told before."""
     if not again:
         with contextlib.suppress(OldRecord):
             known = load_machine()
             if known is not None:
                 return known
+    say("measuring this machine, once, for plans and bills: it takes most of a minute ...")
     save_machine(measure())
     found = load_machine()
     assert found is not None
@@ -61,7 +61,7 @@ def measure() -> MachineRecord:
         cpu=cpu_name(),
         threads=threads,
         memory_bytes=psutil.virtual_memory().total,
-        read_bytes_per_s=_torch_read() if found is None else found.best[_READ_BYTES, threads],
+        read_bytes_per_s=_torch_read() if found is None else found.best[_WORKING_SETS[-1], threads],
         peak_flops_per_s=_best_peaks(levels) or {name: _torch_flops(name) for name in ("bf16", "fp32")},
         measured_on=datetime.date.today().isoformat(),
         method=TORCH_METHOD if found is None else NATIVE_METHOD,
@@ -76,7 +76,8 @@ def measure() -> MachineRecord:
 class _Native:
     """How fast one reads here, by (bytes of the working set, threads), in rounds that lie far apart, between the parts
     of what the engine does, so that a neighbour's busy second decides nothing. The best is what the machine can do; the
-    median is what the engine's steps find, above all where a working set just fits into a shared cache."""
+    second best is what the engine's steps find: no lucky moment, as where a working set just fits into a shared cache,
+    and none of the neighbours' busy ones."""
 
     def __init__(self, gauge: ModuleType, threads: int) -> None:
         self.gauge = gauge
@@ -90,9 +91,10 @@ class _Native:
 
         if self._threads > 1:
             self._reads(1)
+        self._round()
         timings = time_steps(native_state(), self._threads, self._round)
         self._round()
-        return timings.rates(Reads(self.best[_READ_BYTES, self._threads], self.usual))
+        return timings.rates(Reads(self.best[_WORKING_SETS[-1], self._threads], self.usual))
 
     @property
     def best(self) -> dict[tuple[int, int], float]:
@@ -103,7 +105,7 @@ class _Native:
     def usual(self) -> tuple[tuple[float, float], ...]:
         """(bytes of the working set, B/s) of all threads."""
         rates = sorted(self._rates.items())
-        return tuple((float(size), statistics.median(all)) for (size, n), all in rates if n == self._threads)
+        return tuple((float(size), sorted(all)[-2]) for (size, n), all in rates if n == self._threads)
 
     def short_gauge(self) -> dict[str, float]:
         """The median of the short samples."""
@@ -157,8 +159,8 @@ def _best_peaks(levels: dict[str, dict[str, float]]) -> dict[str, float]:
 def _torch_read() -> float:
     import torch
 
-    data = torch.ones(_READ_BYTES // 4)
-    return _READ_BYTES / _best(data.sum)
+    data = torch.ones(_TORCH_READ_BYTES // 4)
+    return _TORCH_READ_BYTES / _best(data.sum)
 
 
 def _torch_flops(name: str) -> float:
