@@ -2,8 +2,8 @@
 //
 // A sequence that brings many tokens is computed in tiles. Of one that brings few (decode, drafts) the keys are cut
 // into splits for the threads, and who finishes the last of some heads' puts the partial results together by their
-// log-sum-exp (flash-decoding), in the splits' order. Where all of its queries see the same keys, up to the block of the
-// first one, they read them together, as if each were some heads more; behind that, query by query. qkv holds the
+// log-sum-exp (flash-decoding), in the splits' order. Where all of its queries see the same keys, up to the block of
+// the first one, they read them together, as if each were some heads more; behind that, query by query. qkv holds the
 // dressed queries in front, but of sequences that Heads leaves; out is [rows, query_heads * v_dim].
 
 #pragma once
