@@ -69,6 +69,13 @@ def _has_spans(witnessed: Witnessed) -> bool:
     return cache_dtype(witnessed[1]).span > 1
 
 
+class AlwaysMove(Speeds):
+    """Whether moving pays is measured, and on a busy machine now and then it does not: not what is asked here."""
+
+    def moves(self, num_bytes: int, num_tokens: int) -> bool:
+        return True
+
+
 def _engine(witnessed: Witnessed, backend: str, kind: type[CacheManager], windows: float, step_tokens: int) -> Engine:
     models, dtype, _ = witnessed
     if backend not in models:
@@ -76,7 +83,7 @@ def _engine(witnessed: Witnessed, backend: str, kind: type[CacheManager], window
     layout = models[backend].spec.layout(cache_dtype(dtype), _block_size(models[backend], backend, dtype))
     blocks = [int(windows * (count + 1)) for count in layout.peak_blocks(LONGEST, step_tokens)]
     sizes = [layout.block_bytes(group) for group in range(len(layout.groups))]
-    cache = kind(layout, blocks, space=HostSpace(Books(1 << 30), sizes, Speeds()))
+    cache = kind(layout, blocks, space=HostSpace(Books(1 << 30), sizes, AlwaysMove()))
     config = SchedulerConfig(max_step_tokens=step_tokens, max_sequences=4, share_prefill=kind is SharedCache)
     return Engine(models[backend], cache, config, LONGEST)
 
