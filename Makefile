@@ -8,7 +8,7 @@ NATIVE := $(wildcard native/CMakeLists.txt native/cmake/* native/src/*.* native/
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-conformance check format bench bench-speed bench-serving bench-tiers bench-speculation bench-reliability docs browser clean
+.PHONY: help run test test-conformance check format bench bench-speed bench-serving bench-tiers bench-speculation bench-kernels bench-reliability docs browser clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -49,6 +49,9 @@ bench-tiers: .venv/.dev ## a kept prefix from the device, RAM and SSD against co
 
 bench-speculation: .venv/.dev ## answers with guesses and without, by how much they copy from their window (some ten minutes)
 	@$(BIN)/python -m benchmarks.speculation.run
+
+bench-kernels: .venv/.dev ## single kernels beside reading alone and tiles in registers (a minute)
+	@$(BIN)/python -m benchmarks.kernels.run
 
 bench-reliability: .venv/.dev ## two thousand mixed requests, kill -9 under load, damaged folders (some twenty minutes)
 	@$(BIN)/python -m benchmarks.reliability.run

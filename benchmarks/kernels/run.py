@@ -35,7 +35,11 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="measure nothing, only write the README's tables")
     asked = parser.parse_args()
     if not asked.report:
-        asked.results.write_text(json.dumps(run(Sizes()), indent=1) + "\n")
+        try:
+            found = run(Sizes())
+        except BadInput as error:
+            parser.error(str(error))
+        asked.results.write_text(json.dumps(found, indent=1) + "\n")
     text = report.tables(json.loads(asked.results.read_text()))
     if asked.results == RESULTS:
         put(HERE / "README.md", text)

@@ -1,8 +1,9 @@
 """The command line of a benchmark in pieces: which are measured, how often, and where the tables go."""
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 from benchmarks.kit.page import put
 from benchmarks.kit.pieces import Kept, run_piece, say
@@ -46,3 +47,39 @@ def publish(asked: argparse.Namespace, folder: Path, text: str) -> None:
         put(folder / "README.md", text)
     else:
         print(text)
+
+
+class Keyed(Protocol):
+    """A piece: `key` is its name in results.json, on the command line and in the tables."""
+
+    @property
+    def key(self) -> str: ...
+
+
+P = TypeVar("P", bound=Keyed)
+
+
+def main_of(
+    description: str | None,
+    folder: Path,
+    pieces: Sequence[P],
+    task: Callable[[P, argparse.Namespace], Mapping[str, object]],
+    tables: Callable[[dict[str, list[dict[str, Any]]]], str],
+) -> None:
+    """All of a benchmark whose pieces are chosen by their names: reads the options, measures, writes the tables.
+
+    task: what the process of a piece, `benchmarks.<folder>.piece`, is told.
+    """
+    parser = parser_of(description, folder)
+    parser.add_argument("--only", action="append", help="pieces whose name has this in it; may be repeated")
+    asked = parser.parse_args()
+    chosen = [piece for piece in pieces if not asked.only or any(word in piece.key for word in asked.only)]
+    if not chosen:
+        parser.error(
+            f"no piece has {' or '.join(asked.only)} in its name; there are: {'; '.join(p.key for p in pieces)}"
+        )
+    kept = Kept(asked.results)
+    if not asked.report:
+        tasks: dict[str, Task] = {piece.key: lambda _, one=piece: task(one, asked) for piece in chosen}
+        measure(asked, kept, f"benchmarks.{folder.name}.piece", tasks)
+    publish(asked, folder, tables(kept.rounds))

@@ -4,44 +4,24 @@ What was measured is kept in results.json piece by piece, so a run that was stop
 """
 
 import argparse
-from functools import partial
 from pathlib import Path
 
-from benchmarks.kit.pieces import Kept
-from benchmarks.kit.runs import Task, measure, parser_of, publish
+from benchmarks.kit.runs import main_of
 from benchmarks.tiers import report
 from benchmarks.tiers.cells import Piece, pieces
 
-HERE = Path(__file__).parent
 
-
-def tasks(asked: argparse.Namespace) -> dict[str, Task]:
-    """What the chosen pieces are told."""
-    chosen = [piece for piece in pieces() if not asked.only or any(word in piece.key for word in asked.only)]
-    return {piece.key: partial(_task, piece, str(asked.scratch)) for piece in chosen}
-
-
-def _task(piece: Piece, scratch: str, _number: int) -> dict[str, object]:
+def task(piece: Piece, asked: argparse.Namespace) -> dict[str, object]:
+    """What a piece is told."""
     return {
         "model": piece.model.name,
         "rope": piece.rope,
         "tokens": piece.tokens,
         "cache_dtype": piece.cache_dtype,
         "rule": piece.rule,
-        "scratch": scratch,
+        "scratch": str(asked.scratch),
     }
 
 
-def main() -> None:
-    """Reads the options, measures, writes the tables."""
-    parser = parser_of(__doc__, HERE)
-    parser.add_argument("--only", action="append", help="pieces whose name has this in it; may be repeated")
-    asked = parser.parse_args()
-    kept = Kept(asked.results)
-    if not asked.report:
-        measure(asked, kept, "benchmarks.tiers.piece", tasks(asked))
-    publish(asked, HERE, report.tables(kept.rounds))
-
-
 if __name__ == "__main__":
-    main()
+    main_of(__doc__, Path(__file__).parent, pieces(), task, report.tables)

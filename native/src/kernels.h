@@ -228,7 +228,7 @@ struct Kernels {
   void (*softcap)(float cap, int64_t count, float* x);
   float (*greatest)(const float* x, int64_t count);  // NaN where one is
 
-  // --- decode attention and codecs (kernels/append.cpp, decode.cpp, blocks_topk.cpp) ---
+  // --- decode attention and codecs (kernels/codecs.cpp, decode.cpp, top_blocks.cpp) ---
 
   // Writes keys [tokens, kv_heads, k_dim] and values of consecutive positions into one block, at offset ... offset +
   // tokens - 1 (all in this block). Token t's keys at k + t * stride. i4_channel: into the tail; where the block

@@ -235,31 +235,51 @@ void reference_run(const Heads& heads, const float* q, const std::vector<float>&
   }
 }
 
-// Scores in 16-bit integers or two bf16 parts lose up to about 2e-4 of their spread, in float32 next to nothing; of
-// i4_channel more, since products with codes and with least values cancel.
+bool by_amx(const Kernels& kernels) { return std::string(kernels.level) == "amx"; }
+
+// Scores in 16-bit integers or two bf16 parts lose up to about 2e-4 of their spread, in float32 next to nothing.
 double tolerance(const Kernels& kernels, Element k, Element v, double spread) {
-  const bool exact = std::string(kernels.level) != "amx" || (k == Element::f32 && v == Element::f32);
-  return exact ? 2e-5 + (is_channel(k) ? 9e-6 : 3e-6) * spread : 1e-4 + 2e-4 * spread;
+  const bool exact = !by_amx(kernels) || (k == Element::f32 && v == Element::f32);
+  return exact ? 2e-5 + 3e-6 * spread : 1e-4 + 2e-4 * spread;
 }
 
-// What scores of i4_channel may lose more at amx: queries times the channels' scales are integers of at most 32512 there,
-// in units of the block's greatest such product, so that one channel with a wide range costs the others. Rounding is even
-// in half a unit either way, a channel adds it times a code of -8..7 (root mean square 4.6): five deviations of the sum.
-double channel_rounding(const Heads& heads, int64_t blocks, const float* q, const std::vector<float>& keys) {
+// A channel of a block of keys [blocks * 32, k_dim]: its least value, and its range, of which a code is a fifteenth.
+struct Range {
+  double least, range;
+};
+
+Range range_of(const std::vector<float>& keys, int64_t k_dim, int64_t block, int64_t channel) {
+  double low = INFINITY, high = -INFINITY;
+  for (int64_t t = block * 32; t < block * 32 + 32; ++t) {
+    const double x = keys[t * k_dim + channel];
+    low = std::min(low, x), high = std::max(high, x);
+  }
+  return high < INFINITY ? Range{low, high - low} : Range{0, 0};
+}
+
+// What scores of i4_channel may lose more, by what these keys are, at the most in a block.
+//
+// At amx queries times the channels' scales are integers of at most 32512, in units of the block's greatest such product,
+// so that one channel with a wide range costs the others. Rounding is even in half a unit either way, a channel adds it
+// times a code of -8..7 (root mean square 4.6): five deviations of the sum. In float32 the products with codes and those
+// with least values are far larger than their sum: one rounding of all their sizes.
+double channel_rounding(const Kernels& kernels, const Heads& heads, int64_t blocks, const float* q,
+                        const std::vector<float>& keys) {
   double most = 0;
-  for (int64_t c = 0; c < heads.k_dim; ++c) {
-    double size = 0;
-    for (int64_t g = 0; g < heads.group; ++g) size = std::max(size, std::fabs(double(q[g * heads.k_dim + c])));
-    for (int64_t b = 0; b < blocks; ++b) {
-      double low = INFINITY, high = -INFINITY;
-      for (int64_t t = 0; t < 32; ++t) {
-        const double x = keys[(b * 32 + t) * heads.k_dim + c];
-        low = std::min(low, x), high = std::max(high, x);
+  for (int64_t b = 0; b < blocks; ++b) {
+    for (int64_t g = 0; g < heads.group; ++g) {
+      double unit = 0, size = 0;
+      for (int64_t c = 0; c < heads.k_dim; ++c) {
+        const Range channel = range_of(keys, heads.k_dim, b, c);
+        const double query = std::fabs(double(q[g * heads.k_dim + c]));
+        unit = std::max(unit, query * channel.range / 15 / 32512);
+        size += query * (channel.range + std::fabs(channel.least));
       }
-      if (high > low && high < INFINITY) most = std::max(most, size * (high - low) / 15);
+      const double rounding = by_amx(kernels) ? 5 * unit * 4.6 * std::sqrt(double(heads.k_dim) / 12) : 0x1p-24 * size;
+      most = std::max(most, rounding);
     }
   }
-  return 5 * most / 32512 * 4.6 * std::sqrt(double(heads.k_dim) / 12);
+  return most;
 }
 
 void check_attention(Rng& rng, const Kernels& kernels, Element k_element, Element v_element) {
@@ -323,8 +343,8 @@ void check_attention(Rng& rng, const Kernels& kernels, Element k_element, Elemen
       if (run.count == 0) continue;
       reference_run(heads, &q[row * heads.k_dim], keys, values, run, softcap, &m[row], &l[row], &o[row * heads.v_dim]);
     }
-    if (std::string(kernels.level) != "amx" || !is_channel(k_element)) continue;
-    rounding = std::max(rounding, channel_rounding(heads, blocks - 1, &q[row * heads.k_dim], keys));
+    if (!is_channel(k_element)) continue;
+    rounding = std::max(rounding, channel_rounding(kernels, heads, blocks - 1, &q[row * heads.k_dim], keys));
   }
 
   const std::string name = std::string(kernels.level) + " attend " + kNames[int(k_element)] + "/" +

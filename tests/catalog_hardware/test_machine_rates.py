@@ -8,6 +8,7 @@ import pytest
 from tests.catalog_hardware.test_machine import RECORD
 from tests.plan.specs import SMOLLM_135M
 
+from windowtax.base.errors import WindowtaxError
 from windowtax.catalog import machine
 from windowtax.catalog.machine import (
     EngineRates,
@@ -77,8 +78,18 @@ def test_a_file_of_another_version_is_refused_with_words_and_measured_anew(tmp_p
         load_record(tmp_path)
     monkeypatch.setattr(machine, "cache_folder", lambda: tmp_path)
     assert "windowtax bench floor" in examine()["machine"]["measured_speed"]
-    monkeypatch.setattr(gauge, "measure", lambda: FULL)
+    monkeypatch.setattr(gauge, "_measure_apart", lambda: save_machine(FULL))
     assert this_machine() == machine_hardware(FULL) and load_record(tmp_path) == FULL
+
+
+def test_a_machine_that_cannot_be_measured_says_why(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "cache_folder", lambda: tmp_path)
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\necho Traceback >&2\necho 'MemoryError: no room' >&2\nexit 1\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(gauge.sys, "executable", str(script))
+    with pytest.raises(WindowtaxError, match=r"MemoryError: no room(.|\n)*windowtax bench floor"):
+        this_machine()
 
 
 def test_without_native_kernels_only_the_machine_is_known(tmp_path):

@@ -22,7 +22,8 @@ def test_every_level_that_runs_is_measured(element):
 
 def test_reads_are_between_what_no_machine_and_what_every_machine_does():
     for threads in (1, 2):
-        assert 1e6 < module.gauge.read(1 << 20, threads, 0.02) < 1e14  # others may keep its threads waiting
+        # The best of some: others may keep its threads waiting.
+        assert 1e8 < max(module.gauge.read(1 << 20, threads, 0.02) for _ in range(5)) < 1e14
 
 
 def test_what_it_does_not_know_is_refused():

@@ -89,6 +89,7 @@ class Linear : public Operation {
   void add_bias(const Context& context, int64_t first, int64_t count, float* product) const;
   Buffer& out() { return out_; }
 
+ private:
   Ready& ready_;
   const Matrix matrix_;
   std::vector<float> bias_;

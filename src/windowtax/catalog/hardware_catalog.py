@@ -52,7 +52,7 @@ def hardware(name: str) -> Hardware:
         if machine is None:
             raise BadInput(
                 "Nothing is known about this machine yet.",
-                "Run `windowtax bench floor`: it measures bandwidth and FLOP/s in some seconds and keeps them.",
+                "Run `windowtax bench floor`: it measures bandwidth and FLOP/s in about a minute and keeps them.",
             )
         return machine
     wanted = _aliases().get(name.lower(), name.lower())

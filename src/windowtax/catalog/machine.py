@@ -37,7 +37,7 @@ class OldRecord(BadInput):
     def __init__(self, path: Path) -> None:
         super().__init__(
             f"{path} was measured by another version of windowtax, whose rates mean something else.",
-            "Run `windowtax bench floor`: it measures this machine anew, in less than a minute.",
+            "Run `windowtax bench floor`: it measures this machine anew, in about a minute.",
         )
 
 

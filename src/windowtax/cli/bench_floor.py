@@ -76,7 +76,7 @@ def _record(kept: bool) -> "MachineRecord":
         with contextlib.suppress(OldRecord):
             record = load_record()
     if record is None:
-        with messages().status("measuring reads, products and our engine (most of a minute) ..."):
+        with messages().status("measuring reads, products and our engine (about a minute) ..."):
             record = measure()
         path = save_machine(record)
         messages().print(f"kept in {path}", soft_wrap=True, highlight=False)
@@ -135,8 +135,8 @@ def _engine(rates: "EngineRates") -> Table:
     table.add_row("each step", format_seconds(rates.step_overhead_s))
     table.add_row("each further sequence of a step", format_seconds(rates.sequence_s))
     table.add_row("and in each layer", format_seconds(rates.sequence_layer_s))
-    table.add_row("each block scored, per KV head and layer", format_seconds(rates.scored_block_s))
-    table.add_row("each block chosen, the same", format_seconds(rates.chosen_block_s))
+    table.add_row("1,000 blocks scored, per KV head and layer", format_seconds(1000 * rates.scored_block_s))
+    table.add_row("1,000 blocks chosen, the same", format_seconds(1000 * rates.chosen_block_s))
     return table
 
 
