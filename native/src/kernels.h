@@ -21,9 +21,13 @@ constexpr int64_t kWeightsAhead = 12288;  // bytes of a matrix that are on their
 // ---------------------------------------------------------------------------------------------------------------------
 
 // How the numbers of a weight matrix are kept.
-//   q8: w = scale * q, q in -127..127.   q4: w = scale * q + least, q in 0..15.   scale and least are fp16 per kGroup
-//   columns of a row.
-enum class WeightFormat : int32_t { f32 = 0, bf16 = 1, q8 = 2, q4 = 3 };
+//   q8: w = scale * q, q in -127..127.   q4: w = scale * q + least, q in 0..15.   q5: w = scale * q, q in -16..15.
+//   q5_least: w = scale * q + least, q in 0..31.   scale and least are fp16 per kGroup columns of a row.
+enum class WeightFormat : int32_t { f32 = 0, bf16 = 1, q8 = 2, q4 = 3, q5 = 4, q5_least = 5 };
+
+constexpr bool has_least(WeightFormat format) {
+  return format == WeightFormat::q4 || format == WeightFormat::q5_least;
+}
 
 // A packed matrix [rows, columns]: panels of kPanelRows rows; in a panel, units of kGroup columns, one after the other.
 // A unit holds its 16 x 32 numbers so that one vector load takes the same column(s) of all 16 rows, which is also the B
@@ -32,6 +36,8 @@ enum class WeightFormat : int32_t { f32 = 0, bf16 = 1, q8 = 2, q4 = 3 };
 //   bf16  [16 k pairs][16 n][2]    1024 bytes
 //   q8    [8 k quads][16 n][4]     512 + 32 bytes
 //   q4    256 + 32 + 32 bytes      nibbles in an order that the kernels choose; pack and unpack agree on it
+//   q5    256 + 64 + 32 bytes      nibbles, and then the fifth bits; the same of them
+//   q5_least  256 + 64 + 32 + 32 bytes
 // Rows past the last and columns past the last are zero.
 struct Matrix {
   WeightFormat format;
@@ -44,7 +50,28 @@ struct Matrix {
 };
 
 constexpr int64_t unit_bytes(WeightFormat format) {
-  return format == WeightFormat::f32 ? 2048 : format == WeightFormat::bf16 ? 1024 : format == WeightFormat::q8 ? 544 : 320;
+  switch (format) {
+    case WeightFormat::f32:
+      return 2048;
+    case WeightFormat::bf16:
+      return 1024;
+    case WeightFormat::q8:
+      return 544;
+    case WeightFormat::q4:
+      return 320;
+    case WeightFormat::q5:
+      return 352;
+    case WeightFormat::q5_least:
+      return 384;
+  }
+  return 0;
+}
+
+// The format whose ready rows (make_ready) a matrix reads: one of each kind, so that matrices may share them.
+constexpr WeightFormat ready_as(WeightFormat format) {
+  return format == WeightFormat::q5         ? WeightFormat::q8
+         : format == WeightFormat::q5_least ? WeightFormat::q4
+                                            : format;
 }
 
 // What becomes of the product x of a matrix.
@@ -189,8 +216,8 @@ struct Kernels {
 
   // --- weights (kernels/weights.cpp) ---
 
-  // Packs float32 [rows, columns] into `out` (panels() * units() * unit_bytes). pack_codes takes q8 / q4 codes as they
-  // are: codes [rows, columns] (int8, or uint8 0..15), scale and least [rows, columns / 32] float32 (least null for q8).
+  // Packs float32 [rows, columns] into `out` (panels() * units() * unit_bytes). pack_codes takes codes as they are: codes
+  // [rows, columns] in the format's range, scale and least [rows, columns / 32] float32 (least null where it has none).
   void (*pack)(WeightFormat format, const float* values, int64_t rows, int64_t columns, uint8_t* out);
   void (*pack_codes)(WeightFormat format, const int8_t* codes, const float* scale, const float* least, int64_t rows,
                      int64_t columns, uint8_t* out);

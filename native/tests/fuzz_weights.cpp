@@ -68,6 +68,11 @@ struct Case {
         unpacked(static_cast<size_t>(rows * columns)) {}
 };
 
+// Of codes made of floats.
+int64_t greatest_code(WeightFormat format) {
+  return format == WeightFormat::q8 ? 127 : format == WeightFormat::q5_least ? 31 : 15;
+}
+
 // Packs in two calls, as two threads would, and reads every row back: each number within half a step of its own.
 void check_packing(Case& c) {
   const int64_t cut = between(0, c.n / 16) * 16;
@@ -84,21 +89,22 @@ void check_packing(Case& c) {
         low = std::min(low, w), high = std::max(high, w), magnitude = std::max(magnitude, std::fabs(w));
       }
       if (last - first < kGroup) low = std::min(low, 0.0f), high = std::max(high, 0.0f);  // padding is packed as well
-      // q8: half a step, and what the greatest code loses to the rounding of its scale (below 2^-14 fp16 is coarse).
-      // q4: a narrower range may clip its ends by some steps; the squared error is checked below.
-      const double step = c.format == WeightFormat::q8 ? magnitude / 127 : (high - low) / 15;
+      // Without a least: half a step, and what the greatest code loses to the rounding of its scale (below 2^-14 fp16 is
+      // coarse). With one a narrower range may clip its ends by some steps; the squared error is checked below.
+      const double most = greatest_code(c.format);
+      const double step = has_least(c.format) ? (high - low) / most : magnitude / most;
       double squares = 0;
       for (int64_t i = first; i < last; ++i) {
         const double want = c.weights[row * c.k + i], got = c.unpacked[row * c.k + i];
         const double bound = c.format == WeightFormat::f32    ? 0
                              : c.format == WeightFormat::bf16 ? std::fabs(want) / 256
-                             : c.format == WeightFormat::q8   ? step * 0.505 + magnitude * 0x1p-11 + 127 * 0x1p-25
-                                                              : step * 3;
+                             : has_least(c.format)            ? step * 3
+                                                              : step * 0.505 + magnitude * 0x1p-11 + most * 0x1p-25;
         if (std::fabs(got - want) > bound) fail(c.kernels.level, "pack", c.format, row, c.n, c.k, got, want);
         squares += (got - want) * (got - want);
       }
-      if (c.format == WeightFormat::q4 && squares > kGroup * (step * step / 12 * 2.5 + 0x1p-44))
-        fail(c.kernels.level, "error of q4", c.format, row, c.n, c.k, squares, kGroup * step * step / 12);
+      if (has_least(c.format) && squares > kGroup * (step * step / 12 * 2.5 + 0x1p-44))
+        fail(c.kernels.level, "squared error", c.format, row, c.n, c.k, squares, kGroup * step * step / 12);
     }
 }
 
@@ -107,21 +113,23 @@ void check_codes(const Kernels& kernels, WeightFormat format, int64_t n, int64_t
   const int64_t groups = k / kGroup;
   std::vector<int8_t> codes(static_cast<size_t>(n * k));
   for (int8_t& code : codes)
-    code = static_cast<int8_t>(format == WeightFormat::q8 ? between(-128, 127) : between(0, 15));
+    code = static_cast<int8_t>(format == WeightFormat::q8   ? between(-128, 127)
+                               : format == WeightFormat::q5 ? between(-16, 15)
+                                                            : between(0, greatest_code(format)));
   std::vector<float> scale, least;
   for (int64_t i = 0; i < n * groups; ++i) {
     scale.push_back(static_cast<float>(between(1, 2047)) * 0x1p-18f);
     least.push_back(static_cast<float>(between(-2047, 2047)) * 0x1p-15f);
   }
   Buffer packed((n + 15) / 16 * groups * unit_bytes(format));
-  const bool has_least = format == WeightFormat::q4;
-  kernels.pack_codes(format, codes.data(), scale.data(), has_least ? least.data() : nullptr, n, k, packed.get());
+  const bool leasts = has_least(format);
+  kernels.pack_codes(format, codes.data(), scale.data(), leasts ? least.data() : nullptr, n, k, packed.get());
   std::vector<float> row(static_cast<size_t>(k));
   for (int64_t r = 0; r < n; ++r) {
     kernels.unpack_row({format, n, k, packed.get()}, r, row.data());
     for (int64_t i = 0; i < k; ++i) {
       const int64_t group = r * groups + i / kGroup;
-      const double want = static_cast<double>(scale[group]) * codes[r * k + i] + (has_least ? least[group] : 0.0f);
+      const double want = static_cast<double>(scale[group]) * codes[r * k + i] + (leasts ? least[group] : 0.0f);
       if (std::fabs(row[i] - want) > 1e-6 * std::fabs(want) + 1e-9)
         fail(kernels.level, "pack_codes", format, r, n, k, row[i], want);
     }
@@ -154,8 +162,8 @@ void check_product(const Case& c, int64_t rows) {
   for (float& value : x)
     if (between(0, 99) == 0) value *= 20.0f;
   std::vector<float> out(static_cast<size_t>((rows - 1) * out_stride + width), 77.0f);
-  Buffer ready(c.kernels.ready_bytes(c.format, rows, c.k)), scratch(c.kernels.multiply_scratch);
-  c.kernels.make_ready(c.format, x.data(), stride, rows, c.k, ready.get());
+  Buffer ready(c.kernels.ready_bytes(ready_as(c.format), rows, c.k)), scratch(c.kernels.multiply_scratch);
+  c.kernels.make_ready(ready_as(c.format), x.data(), stride, rows, c.k, ready.get());
   c.kernels.multiply(c.matrix(), ready.get(), rows, first, last, out.data(), out_stride, scratch.get());
   for (int64_t row = 0; row < rows; ++row)
     for (int64_t i = 0; i < out_stride && row * out_stride + i < static_cast<int64_t>(out.size()); ++i) {
@@ -192,10 +200,10 @@ void check_ending(Case& c, int64_t rows) {
   const std::vector<float> x = normal_numbers(rows * c.k, 1.0f);
   const std::vector<float> bias = between(0, 1) ? normal_numbers(c.n, 1.0f) : std::vector<float>();
   std::vector<float> out = normal_numbers(rows * stride, 1.0f), want = out, product(static_cast<size_t>(rows * c.n));
-  Buffer ready(c.kernels.ready_bytes(c.format, rows, c.k)), scratch(c.kernels.multiply_scratch);
+  Buffer ready(c.kernels.ready_bytes(ready_as(c.format), rows, c.k)), scratch(c.kernels.multiply_scratch);
   const int64_t next_bytes = c.kernels.ready_bytes(WeightFormat::bf16, rows, columns);
   Buffer next(next_bytes), next_want(next_bytes);
-  c.kernels.make_ready(c.format, x.data(), c.k, rows, c.k, ready.get());
+  c.kernels.make_ready(ready_as(c.format), x.data(), c.k, rows, c.k, ready.get());
   c.kernels.multiply(c.matrix(), ready.get(), rows, 0, panels, product.data(), c.n, scratch.get());
   const bool feeds = gated && columns % 32 == 0;
   for (int64_t first = 0, last; first < panels; first = last) {
@@ -227,7 +235,8 @@ void check_ending(Case& c, int64_t rows) {
 }
 
 void check_level(const Kernels& kernels, int rounds) {
-  constexpr WeightFormat kFormats[] = {WeightFormat::f32, WeightFormat::bf16, WeightFormat::q8, WeightFormat::q4};
+  constexpr WeightFormat kFormats[] = {WeightFormat::f32, WeightFormat::bf16, WeightFormat::q8,
+                                       WeightFormat::q4,  WeightFormat::q5,   WeightFormat::q5_least};
   constexpr int64_t kRows[] = {1, 2, 3, 4, 5, 8, 11, 16, 17, 31, 33, 48, 50, 65, 97};
   for (int round = 0; round < rounds; ++round)
     for (const WeightFormat format : kFormats) {

@@ -7,9 +7,11 @@ import pytest
 from tests.native.harness import native
 from windowtax.engine.gguf_codes import code_format, read_codes
 from windowtax.ops.native import WeightFormat, native_state
+from windowtax.ops.packed import Arena, Packer, packed_bytes
+from windowtax.ops.rows import Codes, Matrix
 
-AS_THEY_ARE = ("Q4_0", "Q4_1", "Q5_0", "Q8_0", "Q4_K")
-REQUANTISED = ("Q5_1", "Q5_K", "Q6_K", "Q3_K", "IQ4_NL")
+AS_THEY_ARE = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K")
+REQUANTISED = ("Q6_K", "Q3_K", "IQ4_NL")
 
 
 def _random_blocks(name: str, rows: int, columns: int) -> np.ndarray:
@@ -33,6 +35,26 @@ def test_codes_say_what_the_blocks_say(name: str) -> None:
     assert codes is not None and codes.format is code_format(name)
     expected = gguf.quants.dequantize(stored, gguf.GGMLQuantizationType[name])
     np.testing.assert_allclose(codes.dequantised(), expected, rtol=1e-5, atol=1e-5)
+
+
+@native
+@pytest.mark.parametrize(
+    ("name", "unit_bytes"), [("Q4_0", 320), ("Q4_1", 320), ("Q5_0", 352), ("Q5_1", 384), ("Q8_0", 544)]
+)
+def test_packed_matrices_say_exactly_what_the_blocks_say(name: str, unit_bytes: int) -> None:
+    """Types whose scales are fp16 themselves, in as many bytes per 16 x 32 numbers as native/src/kernels.h says."""
+    stored = _random_blocks(name, 21, 512)
+    codes = read_codes(name, stored)
+    assert codes is not None
+    with Packer(2, Arena(packed_bytes(codes.format, 21, 512))) as packer:
+        packed = packer.pack(Matrix((21, 512), lambda start, end: _rows(codes, start, end)), codes.format)
+    assert packed.data.nbytes == 2 * 16 * unit_bytes
+    np.testing.assert_array_equal(packed.unpacked(), gguf.quants.dequantize(stored, gguf.GGMLQuantizationType[name]))
+
+
+def _rows(codes: Codes, start: int, end: int) -> Codes:
+    least = None if codes.least is None else codes.least[start:end]
+    return Codes(codes.format, codes.codes[start:end], codes.scale[start:end], least)
 
 
 @native

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import gguf
@@ -44,8 +45,9 @@ print(json.dumps({
 """
 
 
-def small_model(path: Path, kind: gguf.GGMLQuantizationType) -> Path:
-    """A llama of random numbers, its matrices of that type."""
+def small_model(path: Path, kind: gguf.GGMLQuantizationType, others: Mapping[str, str] | None = None) -> Path:
+    """A llama of random numbers, its matrices of that type. others: types of those whose name has such a word in it."""
+    named = {word: gguf.GGMLQuantizationType[one] for word, one in (others or {}).items()}
     random = np.random.default_rng(4)
 
     def edit(writer: gguf.GGUFWriter, shapes: dict[str, tuple[int, ...]]) -> None:
@@ -55,7 +57,8 @@ def small_model(path: Path, kind: gguf.GGMLQuantizationType) -> Path:
             if len(shape) == 1:
                 writer.add_tensor(name, 1 + 0.1 * values)
             else:
-                writer.add_tensor(name, gguf.quants.quantize(values * 0.3, kind), raw_dtype=kind)
+                own = next((one for word, one in named.items() if word in name), kind)
+                writer.add_tensor(name, gguf.quants.quantize(values * 0.3, own), raw_dtype=own)
             del shapes[name]
 
     return write(path, edit)
@@ -80,7 +83,7 @@ def test_native_kernels_choose_torch_s_tokens_without_torch(tmp_path: Path) -> N
 
 
 @native
-@pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "Q5_0", "Q8_0", "BF16"])
+@pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "BF16"])
 @pytest.mark.parametrize("weights", ["stored", "full"])
 def test_files_of_usual_types_are_read_without_it_too(tmp_path: Path, kind: str, weights: str) -> None:
     path = small_model(tmp_path / "small.gguf", gguf.GGMLQuantizationType[kind])

@@ -57,7 +57,7 @@ def packed(numbers: np.ndarray, format: WeightFormat) -> PackedMatrix:
 
 @native
 @pytest.mark.parametrize("level", levels())
-@pytest.mark.parametrize("format", [WeightFormat.F32, WeightFormat.BF16, WeightFormat.Q8, WeightFormat.Q4])
+@pytest.mark.parametrize("format", WeightFormat)
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize(("cap", "bias"), [(0.0, False), (0.0, True), (2.0, True), (0.01, False)])
 def test_the_largest_logit_is_the_first_of_the_largest(

@@ -48,8 +48,9 @@ def test_panels_of_gate_and_up_take_turns(rows: int) -> None:
 @native
 def test_codes_of_one_format_stay_codes_and_others_become_floats() -> None:
     scale = np.full((20, COLUMNS // 32), 0.25, np.float32)
-    four = Codes(np.random.default_rng(0).integers(0, 16, (20, COLUMNS), dtype=np.int8), scale, scale * -8)
-    eight = Codes(np.random.default_rng(1).integers(-127, 128, (20, COLUMNS), dtype=np.int8), scale, None)
+    small = np.random.default_rng(0).integers(0, 16, (20, COLUMNS), dtype=np.int8)
+    large = np.random.default_rng(1).integers(-127, 128, (20, COLUMNS), dtype=np.int8)
+    four, eight = Codes(WeightFormat.Q4, small, scale, scale * -8), Codes(WeightFormat.Q8, large, scale, None)
     matrices = [Matrix(one.shape, lambda start, end, one=one: part_of(one, start, end)) for one in (four, eight)]
     alike, unlike = joined(matrices[:1] * 2).read(0, 40), joined(matrices).read(10, 30)
     assert isinstance(alike, Codes) and alike.format is WeightFormat.Q4
@@ -60,7 +61,7 @@ def test_codes_of_one_format_stay_codes_and_others_become_floats() -> None:
 
 def part_of(codes: Codes, start: int, end: int) -> Codes:
     least = None if codes.least is None else codes.least[start:end]
-    return Codes(codes.codes[start:end], codes.scale[start:end], least)
+    return Codes(codes.format, codes.codes[start:end], codes.scale[start:end], least)
 
 
 @native

@@ -52,8 +52,7 @@ void pack_codes(int format, Codes codes, Floats scale, nb::object least, Bytes o
     need(held.size() == scale.size(), "least should be as large as scale");
     leasts = held.data();
   }
-  const bool q4 = static_cast<WeightFormat>(format) == WeightFormat::q4;
-  need(q4 == (leasts != nullptr), "q4 has leasts, q8 has none");
+  need(has_least(static_cast<WeightFormat>(format)) == (leasts != nullptr), "q4 and q5_least have leasts, q8 and q5 none");
   nb::gil_scoped_release release;
   best().pack_codes(static_cast<WeightFormat>(format), codes.data(), scale.data(), leasts, rows, columns, out.data());
 }
@@ -96,6 +95,9 @@ void read_blocks(const std::string& type, Out<const uint8_t> stored, Out<int8_t>
 void bind_weights(nb::module_& module) {
   module.def("packed_bytes", &packed_bytes, "Bytes of a packed matrix.", nb::arg("format"), nb::arg("rows"),
              nb::arg("columns"));
+  module.def(
+      "ready_as", [](int format) { return static_cast<int>(ready_as(static_cast<WeightFormat>(format))); },
+      "The format whose ready rows a matrix of this one reads.", nb::arg("format"));
   module.def("pack", &pack, "Packs float32 [rows, columns] into out (uint8).", nb::arg("format"), nb::arg("values"),
              nb::arg("out"));
   module.def("pack_codes", &pack_codes, "Packs codes with their scales (and leasts) as they are.", nb::arg("format"),

@@ -12,9 +12,9 @@ WINDOWTAX_BEGIN_LEVEL
 enum class Way {
   floats,      // fp32 multiply-add on fp32 activations; other formats than f32 are widened unit by unit first
   wide_bf16,   // the same for few rows of bf16, widened in registers
-  bytes,       // q8, q4: dot products of bytes (VNNI) on activations quantised per row and group
-  byte_tiles,  // q8, q4: AMX int8 on the same activations
-  bf16_tiles,  // AMX bf16; of more than one tile of rows by multiply_into, where q8 and q4 are widened to bf16 tiles
+  bytes,       // codes: dot products of bytes (VNNI) on activations quantised per row and group
+  byte_tiles,  // codes: AMX int8 on the same activations
+  bf16_tiles,  // AMX bf16; of more than one tile of rows by multiply_into, where codes are widened to bf16 tiles
 };
 Way way_of(WeightFormat format, int64_t rows);
 
@@ -53,7 +53,7 @@ struct FloatRows {
 
 // Activations in bytes, x = scale * code, code in -127..127, tile after tile, in each unit after unit: codes
 // [tiles][units][height][32], scales [tiles][units][height], and of the codes' sums what the format needs, in the same
-// arrangement: q8 -128 * sum (int32), q4 scale * sum (fp32).
+// arrangement: without a least -128 * sum (int32), with one scale * sum (fp32).
 struct ByteRows {
   int64_t height, tiles, units;
   int8_t* codes;
@@ -108,6 +108,23 @@ inline void prefetch_ahead(const uint8_t* unit, int64_t bytes) {
 // A unit's scales or leasts.
 inline __m512 load_fp16(const uint8_t* from) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+
+// The codes from 0 on of quads `quad` and `quad + 4`, quad < 4. fifths: all of the unit's, where the format has them.
+template <WeightFormat Format>
+inline void load_quads(const uint8_t* unit, __m512i fifths, int quad, __m512i& low, __m512i& high) {
+  const __m512i nibble = _mm512_set1_epi8(15), fifth = _mm512_set1_epi8(16);
+  const __m512i both = _mm512_loadu_si512(unit + quad * 64);
+  low = _mm512_and_si512(both, nibble);
+  high = _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble);
+  if constexpr (Format == WeightFormat::q4) return;
+  low = _mm512_or_si512(low, _mm512_and_si512(_mm512_slli_epi16(fifths, 4 - quad), fifth));
+  high = _mm512_or_si512(high, _mm512_and_si512(_mm512_srli_epi16(fifths, quad), fifth));
+}
+
+template <WeightFormat Format>
+inline __m512i load_fifths(const uint8_t* unit) {
+  return Format == WeightFormat::q4 ? _mm512_setzero_si512() : _mm512_loadu_si512(unit + kFifths);
 }
 
 // Of a panel's 16 rows, those that the matrix has.

@@ -1,4 +1,4 @@
-// Products of decode batches with q8 and q4: AMX int8 on the codes as they are. One tile product is one group of 32
+// Products of decode batches with codes: AMX int8 on the codes as they are. One tile product is one group of 32
 // columns, whose integer sums are scaled and added up in registers.
 
 #include "kernels/weights.h"
@@ -19,13 +19,17 @@ struct Buffers {
   alignas(64) int32_t dots[kRing][kTileRows][kRows];
 };
 
-// Nibbles to bytes [8 quads][16 rows][4].
+// Nibbles (and fifth bits) to bytes [8 quads][16 rows][4], q5's with their sign.
+template <WeightFormat Format>
 inline void widen_codes(const uint8_t* unit, uint8_t* out) {
-  const __m512i nibble = _mm512_set1_epi8(15);
+  const __m512i fifths = load_fifths<Format>(unit), offset = _mm512_set1_epi8(kFifthOffset);
+#pragma GCC unroll 4
   for (int quad = 0; quad < 4; ++quad) {
-    const __m512i both = _mm512_loadu_si512(unit + quad * 64);
-    _mm512_store_si512(out + quad * 64, _mm512_and_si512(both, nibble));
-    _mm512_store_si512(out + quad * 64 + 256, _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble));
+    __m512i low, high;
+    load_quads<Format>(unit, fifths, quad, low, high);
+    if constexpr (!has_least(Format)) low = _mm512_sub_epi8(low, offset), high = _mm512_sub_epi8(high, offset);
+    _mm512_store_si512(out + quad * 64, low);
+    _mm512_store_si512(out + quad * 64 + 256, high);
   }
 }
 
@@ -55,7 +59,7 @@ inline void add_unit(const uint8_t* unit, const float* scale, const float* sum, 
     const __m512 dot = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_load_si512(dots[row])), unit_scale);
     sums[row] = _mm512_fmadd_ps(dot, _mm512_set1_ps(scale[row]), sums[row]);
   }
-  if constexpr (Format == WeightFormat::q4) {
+  if constexpr (has_least(Format)) {
     const __m512 least = load_fp16(unit + code_bytes(Format) + 2 * kRows);
 #pragma GCC unroll 16
     for (int row = 0; row < Height; ++row) sums[row] = _mm512_fmadd_ps(least, _mm512_set1_ps(sum[row]), sums[row]);
@@ -69,7 +73,8 @@ inline void panel_sums(const uint8_t* panel, int64_t units, const ByteTile& x, B
   for (int row = 0; row < Height; ++row) sums[row] = _mm512_setzero_ps();
   for (int64_t i = -kLead; i < units + kLag; ++i) {
     const int64_t ahead = i + kLead, behind = i - kLag;
-    if (Format == WeightFormat::q4 && ahead < units) widen_codes(panel + ahead * kSize, buffers.codes[ahead % kRing]);
+    if constexpr (Format != WeightFormat::q8)
+      if (ahead < units) widen_codes<Format>(panel + ahead * kSize, buffers.codes[ahead % kRing]);
     if (i >= 0 && i < units) unit_products<Format>(panel + i * kSize, x.codes + i * Height * kGroup, i, buffers);
     if (behind >= 0)
       add_unit<Format, Height>(panel + behind * kSize, x.scale + behind * Height, x.sum + behind * Height,
@@ -116,7 +121,16 @@ void multiply_format(const Product& p) {
 }  // namespace
 
 void multiply_byte_tiles(const Product& p) {
-  p.matrix.format == WeightFormat::q8 ? multiply_format<WeightFormat::q8>(p) : multiply_format<WeightFormat::q4>(p);
+  switch (p.matrix.format) {
+    case WeightFormat::q8:
+      return multiply_format<WeightFormat::q8>(p);
+    case WeightFormat::q5:
+      return multiply_format<WeightFormat::q5>(p);
+    case WeightFormat::q5_least:
+      return multiply_format<WeightFormat::q5_least>(p);
+    default:
+      return multiply_format<WeightFormat::q4>(p);
+  }
 }
 
 #else

@@ -1,4 +1,4 @@
-// Products of q8 and q4 by dot products of bytes, on activations quantised per row and group: VNNI with AVX-512, pairs
+// Products of codes by dot products of bytes, on activations quantised per row and group: VNNI with AVX-512, pairs
 // of bytes with AVX2, SDOT with NEON. Every unit is streamed once from memory; its integer sums are exact, then scaled and added in
 // fp32.
 
@@ -21,7 +21,7 @@ inline int32_t four_bytes(const int8_t* from) {
 using Sums = __m512;            // one number for each of a vector's matrix rows
 constexpr int kSums = 1;        // vectors per panel
 constexpr int kMostRows = 4;    // rows of activations at a time
-constexpr bool kOffset = true;  // q8 codes are made unsigned by 128, which ByteRows::sum undoes
+constexpr bool kOffset = true;  // q8 codes are made unsigned by 128 here
 using Codes = __m512i[8];
 
 inline Sums zero_sums() { return _mm512_setzero_ps(); }
@@ -40,12 +40,8 @@ inline void load_codes(const uint8_t* unit, int, Codes& codes) {
     const __m512i flip = _mm512_set1_epi8(-128);
     for (int quad = 0; quad < 8; ++quad) codes[quad] = _mm512_xor_si512(_mm512_loadu_si512(unit + quad * 64), flip);
   } else {
-    const __m512i nibble = _mm512_set1_epi8(15);
-    for (int quad = 0; quad < 4; ++quad) {
-      const __m512i both = _mm512_loadu_si512(unit + quad * 64);
-      codes[quad] = _mm512_and_si512(both, nibble);
-      codes[quad + 4] = _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble);
-    }
+    const __m512i fifths = load_fifths<Format>(unit);
+    for (int quad = 0; quad < 4; ++quad) load_quads<Format>(unit, fifths, quad, codes[quad], codes[quad + 4]);
   }
 }
 
@@ -80,25 +76,31 @@ inline void store_some(float* out, Sums x, int64_t width) {
   for (int64_t i = 0; i < width; ++i) out[i] = x[i];
 }
 
-// Of a quarter of a panel's rows, the eight vectors of codes [quad][4 rows][4]; both formats' fit signed bytes.
+// Of a quarter of a panel's rows, the eight vectors of codes [quad][4 rows][4]; all formats' fit signed bytes.
 template <WeightFormat Format>
 inline void load_codes(const uint8_t* unit, int quarter, Codes& codes) {
   unit += quarter * 16;
   if constexpr (Format == WeightFormat::q8) {
     for (int quad = 0; quad < 8; ++quad) codes[quad] = vreinterpretq_s8_u8(vld1q_u8(unit + quad * 64));
   } else {
-    const uint8x16_t nibble = vdupq_n_u8(15);
+    const uint8x16_t nibble = vdupq_n_u8(15), fifth = vdupq_n_u8(16);
+    const uint8x16_t fifths = Format == WeightFormat::q4 ? nibble : vld1q_u8(unit + kFifths);
     for (int quad = 0; quad < 4; ++quad) {
       const uint8x16_t both = vld1q_u8(unit + quad * 64);
-      codes[quad] = vreinterpretq_s8_u8(vandq_u8(both, nibble));
-      codes[quad + 4] = vreinterpretq_s8_u8(vshrq_n_u8(both, 4));
+      uint8x16_t low = vandq_u8(both, nibble), high = vshrq_n_u8(both, 4);
+      if constexpr (Format != WeightFormat::q4) {
+        low = vorrq_u8(low, vandq_u8(vshlq_u8(fifths, vdupq_n_s8(static_cast<int8_t>(4 - quad))), fifth));
+        high = vorrq_u8(high, vandq_u8(vshlq_u8(fifths, vdupq_n_s8(static_cast<int8_t>(-quad))), fifth));
+      }
+      codes[quad] = vreinterpretq_s8_u8(low);
+      codes[quad + 4] = vreinterpretq_s8_u8(high);
     }
   }
 }
 
 template <WeightFormat Format>
-inline Sums dot(const Codes& codes, const int8_t* with, int32_t) {
-  int32x4_t even = vdupq_n_s32(0), odd = vdupq_n_s32(0);
+inline Sums dot(const Codes& codes, const int8_t* with, int32_t start) {
+  int32x4_t even = vdupq_n_s32(start), odd = vdupq_n_s32(0);
   for (int quad = 0; quad < 8; quad += 2) {
     even = vdotq_s32(even, codes[quad], vreinterpretq_s8_s32(vdupq_n_s32(four_bytes(with + 4 * quad))));
     odd = vdotq_s32(odd, codes[quad + 1], vreinterpretq_s8_s32(vdupq_n_s32(four_bytes(with + 4 * quad + 4))));
@@ -132,38 +134,46 @@ inline void store_some(float* out, Sums x, int64_t width) {
 
 inline __m256i load_bytes(const uint8_t* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
 
-// Of half a panel's rows, the eight vectors of codes [quad][8 rows][4]: q8 signed, q4 unsigned.
+// Of half a panel's rows, the eight vectors of codes [quad][8 rows][4]: q8 signed, the others unsigned.
 template <WeightFormat Format>
 inline void load_codes(const uint8_t* unit, int half, Codes& codes) {
   unit += half * 32;
   if constexpr (Format == WeightFormat::q8) {
     for (int quad = 0; quad < 8; ++quad) codes[quad] = load_bytes(unit + quad * 64);
   } else {
-    const __m256i nibble = _mm256_set1_epi8(15);
+    const __m256i nibble = _mm256_set1_epi8(15), fifth = _mm256_set1_epi8(16);
+    const __m256i fifths = Format == WeightFormat::q4 ? nibble : load_bytes(unit + kFifths);
     for (int quad = 0; quad < 4; ++quad) {
       const __m256i both = load_bytes(unit + quad * 64);
       codes[quad] = _mm256_and_si256(both, nibble);
       codes[quad + 4] = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble);
+      if constexpr (Format != WeightFormat::q4) {
+        codes[quad] = _mm256_or_si256(codes[quad], _mm256_and_si256(_mm256_slli_epi16(fifths, 4 - quad), fifth));
+        codes[quad + 4] = _mm256_or_si256(codes[quad + 4], _mm256_and_si256(_mm256_srli_epi16(fifths, quad), fifth));
+      }
     }
   }
 }
 
-// Sums of pairs fit 16 bits: of q8, |code| * (activation with the code's sign) is at most 128 * 127 * 2; of q4 even all
-// eight pairs together, 15 * 127 * 16.
+// Sums of pairs fit 16 bits: of q8, |code| * (activation with the code's sign) is at most 128 * 127 * 2; of 4 bits even
+// all eight pairs together, 15 * 127 * 16, and of 5 bits four, 31 * 127 * 8.
 template <WeightFormat Format>
-inline Sums dot(const Codes& codes, const int8_t* with, int32_t) {
+inline Sums dot(const Codes& codes, const int8_t* with, int32_t start) {
+  constexpr int kTogether = Format == WeightFormat::q8 ? 1 : Format == WeightFormat::q4 ? 8 : 4;
   const __m256i ones = _mm256_set1_epi16(1);
-  __m256i sum = _mm256_setzero_si256();
-  for (int quad = 0; quad < 8; ++quad) {
-    const __m256i x = _mm256_set1_epi32(four_bytes(with + 4 * quad));
-    if constexpr (Format == WeightFormat::q8) {
-      const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(codes[quad]), _mm256_sign_epi8(x, codes[quad]));
-      sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
-    } else {
-      sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(codes[quad], x));
+  __m256i sum = _mm256_set1_epi32(start);
+  for (int first = 0; first < 8; first += kTogether) {
+    __m256i pairs = _mm256_setzero_si256();
+    for (int quad = first; quad < first + kTogether; ++quad) {
+      const __m256i x = _mm256_set1_epi32(four_bytes(with + 4 * quad));
+      if constexpr (Format == WeightFormat::q8) {
+        pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(codes[quad]), _mm256_sign_epi8(x, codes[quad]));
+      } else {
+        pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(codes[quad], x));
+      }
     }
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
   }
-  if constexpr (Format == WeightFormat::q4) sum = _mm256_madd_epi16(sum, ones);
   return _mm256_cvtepi32_ps(sum);
 }
 
@@ -176,6 +186,15 @@ struct ByteGroup {
   const void* sum;
 };
 
+// What undoes that codes are taken as more than they are; `sum` is ByteRows::sum.
+template <WeightFormat Format>
+inline int32_t start_of(const void* sum, int row) {
+  if (has_least(Format) || (Format == WeightFormat::q8 && !kOffset)) return 0;
+  const int32_t of_128 = static_cast<const int32_t*>(sum)[row];
+  return Format == WeightFormat::q8 ? of_128 : of_128 >> 3;
+}
+static_assert(kFifthOffset == 128 >> 3);
+
 template <WeightFormat Format, int Rows>
 inline void add_unit(const uint8_t* unit, const ByteGroup& x, int part, Sums (&sums)[Rows][kSums]) {
   Codes codes;
@@ -183,10 +202,9 @@ inline void add_unit(const uint8_t* unit, const ByteGroup& x, int part, Sums (&s
   const uint8_t* behind = unit + code_bytes(Format) + part * (2 * kRows / kSums);
   const Sums scale = load_fp16(behind);
   for (int row = 0; row < Rows; ++row) {
-    const int32_t start = kOffset && Format == WeightFormat::q8 ? static_cast<const int32_t*>(x.sum)[row] : 0;
-    const Sums dots = product(dot<Format>(codes, x.codes + row * kGroup, start), scale);
+    const Sums dots = product(dot<Format>(codes, x.codes + row * kGroup, start_of<Format>(x.sum, row)), scale);
     sums[row][part] = add_product(dots, all_sums(x.scale[row]), sums[row][part]);
-    if constexpr (Format == WeightFormat::q4) {
+    if constexpr (has_least(Format)) {
       const Sums least = load_fp16(behind + 2 * kRows);
       sums[row][part] = add_product(least, all_sums(static_cast<const float*>(x.sum)[row]), sums[row][part]);
     }
@@ -231,7 +249,16 @@ void multiply_codes(const Product& p) {
 }  // namespace
 
 void multiply_bytes(const Product& p) {
-  p.matrix.format == WeightFormat::q8 ? multiply_codes<WeightFormat::q8>(p) : multiply_codes<WeightFormat::q4>(p);
+  switch (p.matrix.format) {
+    case WeightFormat::q8:
+      return multiply_codes<WeightFormat::q8>(p);
+    case WeightFormat::q5:
+      return multiply_codes<WeightFormat::q5>(p);
+    case WeightFormat::q5_least:
+      return multiply_codes<WeightFormat::q5_least>(p);
+    default:
+      return multiply_codes<WeightFormat::q4>(p);
+  }
 }
 
 #else

@@ -52,18 +52,24 @@ void widen_q8(const uint8_t* unit, float* out) {
     }
 }
 
-void widen_q4(const uint8_t* unit, float* out) {
+// Codes in nibbles, and where the format has them in fifth bits.
+template <WeightFormat Format>
+void widen_nibbles(const uint8_t* unit, float* out) {
   Floats scale[kVectors], least[kVectors];
-  const uint8_t* behind = unit + code_bytes(WeightFormat::q4);
+  const uint8_t *fifths = unit + kFifths, *behind = unit + code_bytes(Format);
   widen_fp16(behind, scale);
-  widen_fp16(behind + 2 * kRows, least);
+  if constexpr (has_least(Format)) widen_fp16(behind + 2 * kRows, least);
   for (int quad = 0; quad < kColumns / 8; ++quad, unit += 4 * kRows, out += 4 * kRows)
     for (int v = 0; v < kVectors; ++v) {
       const Words words = load_words(vector_at(unit, v));
+      if constexpr (!has_least(Format)) least[v] = scale[v] * static_cast<float>(-kFifthOffset);
       for (int nibble = 0; nibble < 8; ++nibble) {
-        const Ints codes = reinterpret_cast<Ints>(words >> 4 * nibble & 15);
+        Words codes = words >> 4 * nibble & 15;
+        if constexpr (Format != WeightFormat::q4)
+          codes |= (load_words(vector_at(fifths, v)) >> (nibble / 2 * 8 + nibble % 2 * 4 + quad) & 1) << 4;
         const int k = nibble / 2 + nibble % 2 * 16;
-        store_floats(out + k * kRows + v * kLanes, __builtin_convertvector(codes, Floats) * scale[v] + least[v]);
+        const Floats numbers = __builtin_convertvector(reinterpret_cast<Ints>(codes), Floats);
+        store_floats(out + k * kRows + v * kLanes, numbers * scale[v] + least[v]);
       }
     }
 }
@@ -176,7 +182,11 @@ void unit_to_f32(WeightFormat format, const uint8_t* unit, float* out) {
     case WeightFormat::q8:
       return widen_q8(unit, out);
     case WeightFormat::q4:
-      return widen_q4(unit, out);
+      return widen_nibbles<WeightFormat::q4>(unit, out);
+    case WeightFormat::q5:
+      return widen_nibbles<WeightFormat::q5>(unit, out);
+    case WeightFormat::q5_least:
+      return widen_nibbles<WeightFormat::q5_least>(unit, out);
   }
 }
 

@@ -3,7 +3,9 @@
 //
 // A unit is 16 matrix rows ("lanes") x 32 columns. q8 codes are signed bytes [8 quads][16 lanes][4]. Of q4, byte
 // [quad j < 4][lane][i] holds column 4 j + i in its low nibble and column 16 + 4 j + i in its high one: one mask or one
-// shift and mask makes the bytes of q8's arrangement.
+// shift and mask makes the bytes of q8's arrangement. q5 (with its codes from 0 on: 16 more) and q5_least keep the low
+// four bits so, and behind them bytes [lane][i] of the fifth: bit j is that of column 4 j + i, so that one shift and
+// mask puts those of a quad above its nibbles.
 
 #pragma once
 
@@ -20,9 +22,13 @@ inline int64_t units_of(int64_t columns) { return (columns + kGroup - 1) / kGrou
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // Bytes of codes in a unit; behind them the scales, and behind those the leasts.
-constexpr int64_t code_bytes(WeightFormat format) { return format == WeightFormat::q8 ? 512 : 256; }
+constexpr int64_t code_bytes(WeightFormat format) {
+  return format == WeightFormat::q8 ? 512 : format == WeightFormat::q4 ? 256 : 320;
+}
+constexpr int64_t kFifths = 256;  // where fifth bits begin
+constexpr int32_t kFifthOffset = 16;  // q5's codes are kept as so much more: 0..31
 
-// Where column k of a lane lies in a unit, counted in numbers (f32, bf16) or in bytes (q8, q4).
+// Where column k of a lane lies in a unit, counted in numbers (f32, bf16) or in bytes (codes).
 inline int place_f32(int k, int lane) { return k * kRows + lane; }
 inline int place_bf16(int k, int lane) { return (k / 2 * kRows + lane) * 2 + k % 2; }
 inline int place_q8(int k, int lane) { return (k / 4 * kRows + lane) * 4 + k % 4; }

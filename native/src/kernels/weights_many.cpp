@@ -1,4 +1,4 @@
-// Products of many rows: AMX bf16 with fp32 sums. bf16 units are B tiles as they lie; q8 and q4 units are widened to
+// Products of many rows: AMX bf16 with fp32 sums. bf16 units are B tiles as they lie; units of codes are widened to
 // such tiles in scratch, once for all rows of the call.
 //
 // The tiles of some panels stay in the second-level cache (a part), a block of rows in the first-level one (kSpan units
@@ -112,7 +112,7 @@ void widen(const Call& call, const Part& part) {
     const uint8_t* from = call.weights(panel, part.unit);
     for (int64_t unit = part.unit; unit < part.last_unit; ++unit, to += kTileBytes, from += size) {
       prefetch_ahead(from, size);
-      call.matrix.format == WeightFormat::q8 ? call.widener.q8(from, to) : call.widener.q4(from, to);
+      call.widener.unit(call.matrix.format, from, to);
     }
   }
 }

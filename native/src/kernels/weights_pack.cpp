@@ -41,7 +41,7 @@ void put_fp16(const float* rounded, uint8_t* out) {
   memcpy(out, bits, sizeof bits);
 }
 
-// codes[k][lane], whole numbers: -127..127 (q8) or 0..15 (q4).
+// codes[k][lane], whole numbers: -127..127 (q8), -16..15 (q5), else from 0 on.
 void put_q8(const int32_t (*codes)[kRows], const Scales& scales, uint8_t* unit) {
   for (int quad = 0; quad < kColumns / 4; ++quad) {
     uint32_t words[kRows];
@@ -55,26 +55,44 @@ void put_q8(const int32_t (*codes)[kRows], const Scales& scales, uint8_t* unit) 
   put_fp16(scales.scale, unit + code_bytes(WeightFormat::q8));
 }
 
-void put_q4(const int32_t (*codes)[kRows], const Scales& scales, uint8_t* unit) {
+// The low four bits.
+void put_nibbles(const int32_t (*codes)[kRows], uint8_t* unit) {
   for (int quad = 0; quad < kColumns / 8; ++quad) {
     uint32_t words[kRows];
     for (int lane = 0; lane < kRows; ++lane) {
       uint32_t word = 0;
       for (int i = 0; i < 4; ++i) {
-        const int32_t both = codes[4 * quad + i][lane] | codes[16 + 4 * quad + i][lane] << 4;
-        word |= static_cast<uint32_t>(both) << 8 * i;
+        const int32_t low = codes[4 * quad + i][lane] & 15, high = codes[16 + 4 * quad + i][lane] & 15;
+        word |= static_cast<uint32_t>(low | high << 4) << 8 * i;
       }
       words[lane] = word;
     }
     memcpy(unit + quad * sizeof words, words, sizeof words);
   }
-  uint8_t* behind = unit + code_bytes(WeightFormat::q4);
-  put_fp16(scales.scale, behind);
-  put_fp16(scales.least, behind + 2 * kRows);
 }
 
-// q8: the scale takes the greatest magnitude to 127.
-void quantise_q8(const float (*in)[kRows], Scales& scales, int32_t (*codes)[kRows]) {
+// Of codes that are kept as `offset` more.
+void put_fifths(const int32_t (*codes)[kRows], int32_t offset, uint8_t* unit) {
+  uint32_t words[kRows] = {};
+  for (int quad = 0; quad < kColumns / 4; ++quad)
+    for (int i = 0; i < 4; ++i)
+      for (int lane = 0; lane < kRows; ++lane) {
+        words[lane] |= (static_cast<uint32_t>(codes[4 * quad + i][lane] + offset) >> 4 & 1) << (8 * i + quad);
+      }
+  memcpy(unit + kFifths, words, sizeof words);
+}
+
+void put_codes(WeightFormat format, const int32_t (*codes)[kRows], const Scales& scales, uint8_t* unit) {
+  if (format == WeightFormat::q8) return put_q8(codes, scales, unit);
+  put_nibbles(codes, unit);
+  if (format != WeightFormat::q4) put_fifths(codes, has_least(format) ? 0 : kFifthOffset, unit);
+  uint8_t* behind = unit + code_bytes(format);
+  put_fp16(scales.scale, behind);
+  if (has_least(format)) put_fp16(scales.least, behind + 2 * kRows);
+}
+
+// Without a least: the scale takes the greatest magnitude to the greatest code.
+void quantise_signed(const float (*in)[kRows], float most, Scales& scales, int32_t (*codes)[kRows]) {
   float inverse[kRows], greatest[kRows] = {};
   for (int k = 0; k < kColumns; ++k)
     for (int lane = 0; lane < kRows; ++lane) {
@@ -82,28 +100,29 @@ void quantise_q8(const float (*in)[kRows], Scales& scales, int32_t (*codes)[kRow
       greatest[lane] = magnitude > greatest[lane] ? magnitude : greatest[lane];
     }
   for (int lane = 0; lane < kRows; ++lane) {
-    scales.scale[lane] = round_to_fp16(greatest[lane] / 127.0f);
+    scales.scale[lane] = round_to_fp16(greatest[lane] / most);
     inverse[lane] = scales.scale[lane] > 0.0f ? 1.0f / scales.scale[lane] : 0.0f;
   }
   for (int k = 0; k < kColumns; ++k)
     for (int lane = 0; lane < kRows; ++lane) {
       float code = in[k][lane] * inverse[lane];
-      code = code > 127.0f ? 127.0f : code;
-      code = code < -127.0f ? -127.0f : code;
+      code = code > most ? most : code;
+      code = code < -most ? -most : code;
       codes[k][lane] = static_cast<int32_t>(round_even(code));
     }
 }
 
-inline float q4_code(float value, float least, float inverse) {
+// With a least: codes 0 ... most.
+inline float code_above(float value, float least, float inverse, float most) {
   float code = (value - least) * inverse;
-  code = code > 15.0f ? 15.0f : code;
+  code = code > most ? most : code;
   code = code < 0.0f ? 0.0f : code;
   return round_even(code);
 }
 
 // Codes by the scales given, and from those codes the scale and least of smallest squared error (linear regression of
 // the values on the codes). `error` is that of the scales given.
-void refine_q4(const float (*in)[kRows], const Scales& given, Scales& better, float* error) {
+void refine(const float (*in)[kRows], float most, const Scales& given, Scales& better, float* error) {
   float inverse[kRows], q[kRows] = {}, qq[kRows] = {}, w[kRows] = {}, wq[kRows] = {};
   for (int lane = 0; lane < kRows; ++lane) {
     inverse[lane] = given.scale[lane] > 0.0f ? 1.0f / given.scale[lane] : 0.0f;
@@ -112,7 +131,7 @@ void refine_q4(const float (*in)[kRows], const Scales& given, Scales& better, fl
   for (int k = 0; k < kColumns; ++k)
     for (int lane = 0; lane < kRows; ++lane) {
       const float value = in[k][lane];
-      const float code = q4_code(value, given.least[lane], inverse[lane]);
+      const float code = code_above(value, given.least[lane], inverse[lane], most);
       const float off = value - (given.scale[lane] * code + given.least[lane]);
       q[lane] += code;
       qq[lane] += code * code;
@@ -140,7 +159,7 @@ void keep_better(const Scales& tried, const float* error, Scales& best, float* b
 
 // The range from the least to the greatest value, and somewhat narrower ones about its middle, each refined; of all
 // these the one with the smallest squared error.
-Scales search_q4(const float (*in)[kRows]) {
+Scales search(const float (*in)[kRows], float most) {
   constexpr float kShare[] = {1.0f, 0.93f, 0.86f, 0.79f};
   float low[kRows], high[kRows], error[kRows], best_error[kRows];
   memcpy(low, in[0], sizeof low);
@@ -156,25 +175,25 @@ Scales search_q4(const float (*in)[kRows]) {
     Scales tried, refined, last;
     for (int lane = 0; lane < kRows; ++lane) {
       const float range = high[lane] - low[lane];
-      tried.scale[lane] = round_to_fp16(range * share / 15.0f);
+      tried.scale[lane] = round_to_fp16(range * share / most);
       tried.least[lane] = round_to_fp16(low[lane] + range * (1.0f - share) * 0.5f);
     }
-    refine_q4(in, tried, refined, error);
+    refine(in, most, tried, refined, error);
     keep_better(tried, error, best, best_error);
-    refine_q4(in, refined, last, error);
+    refine(in, most, refined, last, error);
     keep_better(refined, error, best, best_error);
   }
   return best;
 }
 
-void quantise_q4(const float (*in)[kRows], Scales& scales, int32_t (*codes)[kRows]) {
+void quantise_above(const float (*in)[kRows], float most, Scales& scales, int32_t (*codes)[kRows]) {
   float inverse[kRows];
-  scales = search_q4(in);
+  scales = search(in, most);
   for (int lane = 0; lane < kRows; ++lane)
     inverse[lane] = scales.scale[lane] > 0.0f ? 1.0f / scales.scale[lane] : 0.0f;
   for (int k = 0; k < kColumns; ++k)
     for (int lane = 0; lane < kRows; ++lane)
-      codes[k][lane] = static_cast<int32_t>(q4_code(in[k][lane], scales.least[lane], inverse[lane]));
+      codes[k][lane] = static_cast<int32_t>(code_above(in[k][lane], scales.least[lane], inverse[lane], most));
 }
 
 void pack_unit(WeightFormat format, const float (*in)[kRows], uint8_t* unit) {
@@ -186,12 +205,19 @@ void pack_unit(WeightFormat format, const float (*in)[kRows], uint8_t* unit) {
     case WeightFormat::bf16:
       return put_bf16(in, unit);
     case WeightFormat::q8:
-      quantise_q8(in, scales, codes);
-      return put_q8(codes, scales, unit);
+      quantise_signed(in, 127.0f, scales, codes);
+      break;
+    case WeightFormat::q5:
+      quantise_signed(in, 15.0f, scales, codes);
+      break;
     case WeightFormat::q4:
-      quantise_q4(in, scales, codes);
-      return put_q4(codes, scales, unit);
+      quantise_above(in, 15.0f, scales, codes);
+      break;
+    case WeightFormat::q5_least:
+      quantise_above(in, 31.0f, scales, codes);
+      break;
   }
+  put_codes(format, codes, scales, unit);
 }
 
 // A group's scales of up to 16 rows; rows that there are not get zero.
@@ -200,15 +226,11 @@ void gather_scales(const float* values, int64_t rows, int64_t groups, int64_t gr
     out[lane] = lane < rows && values ? round_to_fp16(values[lane * groups + group]) : 0.0f;
 }
 
-void gather_codes(WeightFormat format, const int8_t* codes, int64_t rows, int64_t columns, int64_t first,
-                  int32_t (*out)[kRows]) {
+void gather_codes(const int8_t* codes, int64_t rows, int64_t columns, int64_t first, int32_t (*out)[kRows]) {
   const int width = static_cast<int>(smaller(kGroup, columns - first));
   memset(out, 0, sizeof(int32_t) * kUnitNumbers);
   for (int lane = 0; lane < smaller(rows, kRows); ++lane)
-    for (int k = 0; k < width; ++k) {
-      const int8_t code = codes[lane * columns + first + k];
-      out[k][lane] = format == WeightFormat::q8 ? code : code & 15;
-    }
+    for (int k = 0; k < width; ++k) out[k][lane] = codes[lane * columns + first + k];
 }
 
 }  // namespace
@@ -230,10 +252,10 @@ void pack_codes(WeightFormat format, const int8_t* codes, const float* scale, co
   for (int64_t row = 0; row < rows; row += kRows)
     for (int64_t group = 0; group < groups; ++group, out += unit_bytes(format)) {
       const int64_t left = rows - row;
-      gather_codes(format, codes + row * columns, left, columns, group * kGroup, unit);
+      gather_codes(codes + row * columns, left, columns, group * kGroup, unit);
       gather_scales(scale + row * groups, left, groups, group, scales.scale);
       gather_scales(least ? least + row * groups : nullptr, left, groups, group, scales.least);
-      format == WeightFormat::q8 ? put_q8(unit, scales, out) : put_q4(unit, scales, out);
+      put_codes(format, unit, scales, out);
     }
 }
 

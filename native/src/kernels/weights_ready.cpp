@@ -63,10 +63,10 @@ void ready_bytes_rows(WeightFormat format, const float* x, int64_t stride, int64
       const float* group = group_of(from, columns, unit * kGroup, spare);
       const float scale = quantise_group(group, out.codes + place * kGroup, &sum);
       out.scale[place] = scale;
-      if (format == WeightFormat::q8) {
-        static_cast<int32_t*>(out.sum)[place] = -128 * sum;
-      } else {
+      if (has_least(format)) {
         static_cast<float*>(out.sum)[place] = scale * static_cast<float>(sum);
+      } else {
+        static_cast<int32_t*>(out.sum)[place] = -128 * sum;
       }
     }
   }

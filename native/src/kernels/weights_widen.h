@@ -1,4 +1,4 @@
-// Units of q8 and q4 widened to tiles of bf16, the B tiles of AMX products.
+// Units of codes widened to tiles of bf16, the B tiles of AMX products.
 
 #pragma once
 
@@ -10,7 +10,9 @@ WINDOWTAX_BEGIN_LEVEL
 namespace {
 
 // Bytes become bf16 by way of fp32: a byte put into bits 8..15 of 1.0 makes 1 + byte / 2^15, and one multiply-add takes
-// that to scale * code + least. The permutation lays both columns of a pair side by side at once.
+// that to scale * code + least. Codes lie in the high bits of their bytes where there is a least: what rounding loses of
+// the sum of the least and of what 1 became is a smaller part of a step then. The permutation lays both columns of a pair
+// side by side at once.
 class Widener {
  public:
   Widener() {
@@ -23,6 +25,20 @@ class Widener {
       }
   }
 
+  void unit(WeightFormat format, const uint8_t* unit, uint8_t* tile) const {
+    switch (format) {
+      case WeightFormat::q8:
+        return q8(unit, tile);
+      case WeightFormat::q5:
+        return q5<WeightFormat::q5>(unit, tile);
+      case WeightFormat::q5_least:
+        return q5<WeightFormat::q5_least>(unit, tile);
+      default:
+        return q4(unit, tile);
+    }
+  }
+
+ private:
   void q8(const uint8_t* unit, uint8_t* tile) const {
     const __m512i flip = _mm512_set1_epi8(-128);
     const __m512 scale = load_fp16(unit + code_bytes(WeightFormat::q8));
@@ -45,7 +61,27 @@ class Widener {
     }
   }
 
- private:
+  // The codes lie in the bytes' high bits: eight times as much.
+  template <WeightFormat Format>
+  void q5(const uint8_t* unit, uint8_t* tile) const {
+    const __m512i low = _mm512_set1_epi8(0x78), fifth = _mm512_set1_epi8(static_cast<char>(0x80));
+    const uint8_t* behind = unit + code_bytes(Format);
+    const __m512i fifths = _mm512_loadu_si512(unit + kFifths);
+    const __m512 scale = load_fp16(behind);
+    const Line line = has_least(Format) ? Line(scale, 0x1p12f, -0x1p12f, load_fp16(behind + 2 * kRows))
+                                        : Line(scale, 0x1p12f, -(0x1p12f + kFifthOffset), _mm512_setzero_ps());
+#pragma GCC unroll 4
+    for (int quad = 0; quad < 4; ++quad) {
+      const __m512i both = _mm512_loadu_si512(unit + quad * 64);
+      const __m512i first = _mm512_and_si512(_mm512_slli_epi16(both, 3), low);
+      const __m512i second = _mm512_and_si512(_mm512_srli_epi16(both, 1), low);
+      widen(_mm512_or_si512(first, _mm512_and_si512(_mm512_slli_epi16(fifths, 7 - quad), fifth)), line,
+            tile + quad * 128);
+      widen(_mm512_or_si512(second, _mm512_and_si512(_mm512_slli_epi16(fifths, 3 - quad), fifth)), line,
+            tile + 512 + quad * 128);
+    }
+  }
+
   // factor * f + offset per matrix row, each twice (for the two columns of a pair), rows 0..7 and rows 8..15.
   struct Line {
     __m512 factor[2], offset[2];

@@ -67,8 +67,9 @@ def weight_format(weights: str, dtype: str) -> ChooseFormat:
             return WeightFormat.Q8 if name in _WIDE_IN_INT4 else WeightFormat.Q4
         if weights == "full" or None in stored:
             return full
-        # Matrices that are read as one but are kept differently take the wider codes.
-        return WeightFormat.Q8 if WeightFormat.Q8 in stored else WeightFormat.Q4
+        # Matrices that are read as one but are kept differently take codes that say nearly the same of all.
+        first = stored[0]
+        return first if first is not None and set(stored) == {first} else WeightFormat.Q8
 
     return choose
 

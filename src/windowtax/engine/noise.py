@@ -62,7 +62,8 @@ class _Noise:
 
         def read(start: int, end: int) -> Codes:
             scale = np.full((end - start, columns // GROUP), 0.005 if narrow else 0.0003, dtype=np.float32)
-            return Codes(codes[start:end], scale, scale * -8 if narrow else None)
+            form = WeightFormat.Q4 if narrow else WeightFormat.Q8
+            return Codes(form, codes[start:end], scale, scale * -8 if narrow else None)
 
         return Matrix((rows, columns), read)
 

@@ -61,5 +61,5 @@ def _scheme(files: ModelFiles, backend: Backend) -> WeightScheme:
     if backend.native is None:
         return weight_scheme(files.dtype, files.spec)
     bits = files.weight_bytes(backend) * 8 / files.spec.total_parameters
-    name = files.dtype if bits > 12 else "q8_0" if bits > 7 else "q4_1"
+    name = files.dtype if bits > 12 else "q8_0" if bits > 7 else "q5_0" if bits > 5.25 else "q4_1"
     return weight_scheme(name, files.spec)

@@ -33,6 +33,8 @@ class WeightFormat(IntEnum):
     BF16 = 1
     Q8 = 2
     Q4 = 3
+    Q5 = 4
+    Q5_LEAST = 5
 
 
 class Element(IntEnum):

@@ -21,18 +21,14 @@ Floats: TypeAlias = NDArray[np.float32]
 class Codes:
     """Rows in small integers, as a file has them.
 
-    codes int8 [rows, columns]; scale, and least where there is one, float32 [rows, columns / 32]:
-    w = scale * code (+ least). With a least the codes are 0 ... 15, without -127 ... 127.
+    format: the packed one that takes them as they are. codes int8 [rows, columns], in its range
+    (native/src/kernels.h); scale, and least where it has one, float32 [rows, columns / 32]: w = scale * code (+ least).
     """
 
+    format: WeightFormat
     codes: NDArray[np.int8]
     scale: Floats
     least: Floats | None
-
-    @property
-    def format(self) -> WeightFormat:
-        """The packed format that takes these codes as they are."""
-        return WeightFormat.Q8 if self.least is None else WeightFormat.Q4
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -114,7 +110,7 @@ def _mapped(change: Callable[[Sequence[NDArray]], NDArray], *rows: Rows) -> Rows
         return change([one.dequantised() if isinstance(one, Codes) else one for one in rows])
     leasts = [one.least for one in codes if one.least is not None]
     scale, least = change([one.scale for one in codes]), change(leasts) if leasts else None
-    return Codes(change([one.codes for one in codes]), scale, least)
+    return Codes(codes[0].format, change([one.codes for one in codes]), scale, least)
 
 
 def _padded(parts: Sequence[NDArray], rows: int) -> NDArray:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -42,8 +43,6 @@ class WeightSource(Protocol):
         ...
 
 
-_QKV = ("attention.q", "attention.k", "attention.v", "attention.qkv")
-
 ChooseFormat = Callable[[str, Sequence[WeightFormat | None]], WeightFormat]
 """The format of a matrix, by its name and the formats in which the file keeps what it is made of."""
 
@@ -63,7 +62,7 @@ class MatrixPlan:
     def key(self) -> str:
         """Where it belongs: "embedding", "head", or "layers.3.attention.qkv", of which there may be three."""
         layer = self.sources[0].rpartition(self.name.split(".")[0])[0]
-        return layer + ("attention.qkv" if self.name in _QKV else self.name)
+        return layer + self.name
 
     @property
     def num_bytes(self) -> int:
@@ -85,12 +84,10 @@ def plan_matrices(spec: ModelSpec, source: WeightSource, choose: ChooseFormat) -
         yield plan("head", "head")
     for index in range(len(spec.layers)):
         prefix = f"layers.{index}."
-        apart = [plan(f"attention.{x}", f"{prefix}attention.{x}") for x in "qkv"]
-        # q, k and v in one matrix where they are kept alike, and each on its own where not.
-        if len({one.format for one in apart}) == 1:
-            yield plan("attention.qkv", *(one.sources[0] for one in apart))
-        else:
-            yield from apart
+        # q, k and v in as few matrices as keep them alike.
+        parts = [f"{prefix}attention.{x}" for x in "qkv"]
+        for _, alike in groupby(parts, lambda part: choose("attention.qkv", [source.code_format(part)])):
+            yield plan("attention.qkv", *alike)
         yield plan("attention.o", f"{prefix}attention.o")
         yield plan("mlp.gate_up", f"{prefix}mlp.gate", f"{prefix}mlp.up", gated=True)
         yield plan("mlp.down", f"{prefix}mlp.down")

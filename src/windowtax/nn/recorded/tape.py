@@ -7,7 +7,7 @@ share them.
 from collections.abc import Sequence
 from types import ModuleType
 
-from windowtax.ops.native import Ending, WeightFormat
+from windowtax.ops.native import Ending
 from windowtax.ops.packed import PackedMatrix
 from windowtax.ops.rows import Floats
 from windowtax.spec.rope.base import Rope, RopeTable
@@ -74,20 +74,22 @@ class Tape:
         """out = norm(x) @ rows of all matrices, one after the other, plus bias."""
         weights = [] if norm is None else norm.tolist()
         biases = [] if bias is None else bias.tolist()
-        ready: dict[WeightFormat, int] = {}
+        ready: dict[int, int] = {}
         column = 0
         for packed in matrices:
-            if packed.format not in ready:
-                ready[packed.format] = self.program.ready(x, int(packed.format), weights, eps)
+            form = self.module.ready_as(int(packed.format))
+            if form not in ready:
+                ready[form] = self.program.ready(x, form, weights, eps)
             part = biases[column : column + packed.rows]
-            self.program.linear(ready[packed.format], self.matrix(packed), part, int(ending), out, column)
+            self.program.linear(ready[form], self.matrix(packed), part, int(ending), out, column)
             column += packed.rows
 
     def head(
         self, x: int, packed: PackedMatrix, out: int, *, norm: Floats, eps: float, bias: Floats | None, cap: float
     ) -> None:
         """Logits: out = norm(x) @ rows of the matrix, plus bias; then cap * tanh(out / cap) unless cap is 0."""
-        ready = self.program.ready(x, int(packed.format), norm.tolist(), eps)
+        form = self.module.ready_as(int(packed.format))
+        ready = self.program.ready(x, form, norm.tolist(), eps)
         self.program.head(ready, self.matrix(packed), [] if bias is None else bias.tolist(), cap, out)
 
     def _table(self, index: int, table: RopeTable) -> int:
