@@ -18,7 +18,7 @@ from windowtax.engine.load import LoadedModel, open_files
     "others", [{}, {"attn_v": "Q8_0", "ffn_gate": "Q5_0"}, {"attn_k": "Q5_1", "token_embd": "Q5_0"}]
 )
 def test_codes_give_what_torch_computes_of_the_same_file(tmp_path: Path, kind: str, others: dict[str, str]) -> None:
-    """Files whose matrices are of several types, as Q4_K_M's are: torch says what comes out, the plan how many bytes."""
+    """Files whose matrices are of several types, as Q4_K_M's are: torch says what comes out, the plan how large it is."""
     path = small_model(tmp_path / "small.gguf", gguf.GGMLQuantizationType[kind], others)
     files = open_files(path, dtype="fp32")
     backend = files.backend("fp32", "stored")
@@ -33,6 +33,6 @@ def test_codes_give_what_torch_computes_of_the_same_file(tmp_path: Path, kind: s
 
     theirs = logits(torch_model, 256)
     for step_tokens in (1, 3, 12, 256):
-        # Activations in 8 bits (or bf16) cost 2 to 4% here; codes read wrongly make numbers that have nothing in common.
+        # Activations in 8 bits (or bf16) cost 2 to 4% here; codes read wrongly make numbers of another kind.
         ours = logits(native_model, step_tokens)
         assert (ours - theirs).norm() / theirs.norm() < 0.08, step_tokens
