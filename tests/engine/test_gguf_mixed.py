@@ -18,7 +18,7 @@ from windowtax.engine.load import LoadedModel, open_files
     "others", [{}, {"attn_v": "Q8_0", "ffn_gate": "Q5_0"}, {"attn_k": "Q5_1", "token_embd": "Q5_0"}]
 )
 def test_codes_give_what_torch_computes_of_the_same_file(tmp_path: Path, kind: str, others: dict[str, str]) -> None:
-    """Files whose matrices are of several types, as Q4_K_M's are: torch says what comes out, the plan how large it is."""
+    """Files whose matrices are of several types, as Q4_K_M's are: torch says what comes out, the plan its size."""
     path = small_model(tmp_path / "small.gguf", gguf.GGMLQuantizationType[kind], others)
     files = open_files(path, dtype="fp32")
     backend = files.backend("fp32", "stored")
