@@ -110,11 +110,19 @@ inline __m512 load_fp16(const uint8_t* from) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 }
 
+// A vector that is loaded once: gcc would load it again beside each of its uses, and across cache lines, as every other
+// unit of 5 bits lies, each load is two.
+inline __m512i load_once(const uint8_t* from) {
+  __m512i x = _mm512_loadu_si512(from);
+  asm("" : "+v"(x));
+  return x;
+}
+
 // The codes from 0 on of quads `quad` and `quad + 4`, quad < 4. fifths: all of the unit's, where the format has them.
 template <WeightFormat Format>
 inline void load_quads(const uint8_t* unit, __m512i fifths, int quad, __m512i& low, __m512i& high) {
   const __m512i nibble = _mm512_set1_epi8(15), fifth = _mm512_set1_epi8(16);
-  const __m512i both = _mm512_loadu_si512(unit + quad * 64);
+  const __m512i both = load_once(unit + quad * 64);
   low = _mm512_and_si512(both, nibble);
   high = _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble);
   if constexpr (Format == WeightFormat::q4) return;
@@ -124,7 +132,7 @@ inline void load_quads(const uint8_t* unit, __m512i fifths, int quad, __m512i& l
 
 template <WeightFormat Format>
 inline __m512i load_fifths(const uint8_t* unit) {
-  return Format == WeightFormat::q4 ? _mm512_setzero_si512() : _mm512_loadu_si512(unit + kFifths);
+  return Format == WeightFormat::q4 ? _mm512_setzero_si512() : load_once(unit + kFifths);
 }
 
 // Of a panel's 16 rows, those that the matrix has.
