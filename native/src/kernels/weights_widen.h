@@ -10,8 +10,8 @@ WINDOWTAX_BEGIN_LEVEL
 namespace {
 
 // Bytes become bf16 by way of fp32: a byte put into bits 8..15 of 1.0 makes 1 + byte / 2^15, and one multiply-add takes
-// that to scale * code + least. Codes lie in the high bits of their bytes where there is a least: what rounding loses of
-// the sum of the least and of what 1 became is a smaller part of a step then. The permutation lays both columns of a pair
+// that to scale * code + least. Codes of 4 and 5 bits lie in the high bits of their bytes: what rounding loses of the
+// sum of the least and of what 1 became is a smaller part of a step then. The permutation lays both columns of a pair
 // side by side at once.
 class Widener {
  public:
