@@ -144,25 +144,25 @@ inline __attribute__((always_inline)) void run_pair(const Mixing& m, int64_t col
     const int64_t stride = m.blocks[i].value_stride, count = kCount ? kCount : m.count;
     TILE_LOAD(4, rows, 64);
     TILE_LOAD_PAST(6, values, stride);
-    if (i == 0) TILE_LOAD_PAST(0, to, 64);
+    if (i == 0) TILE_LOAD(0, to, 64);
     TILE_PRODUCT(0, 4, 6);
     beside();
     if constexpr (kSums) TILE_LOAD(7, kOnes.bf16, 64);
     if constexpr (!kSums) TILE_LOAD_PAST(7, values + 64, stride);
-    if (i == 0) TILE_LOAD_PAST(1, to + 2 * kTileFloats, 64);
+    if (i == 0) TILE_LOAD(1, to + 2 * kTileFloats, 64);
     TILE_PRODUCT(1, 4, 7);
     beside();
     TILE_LOAD(5, rows + 1024, 64);
     if (i == 0) {
       store_second(unstored);
-      TILE_LOAD_PAST(2, to + kTileFloats, 64);
+      TILE_LOAD(2, to + kTileFloats, 64);
     }
     TILE_PRODUCT(2, 5, 6);
     if (i + 1 == count) TILE_STORE(0, to, 64);
     beside();
     if (i == 0) {
       store_third(unstored);
-      TILE_LOAD_PAST(3, to + 3 * kTileFloats, 64);
+      TILE_LOAD(3, to + 3 * kTileFloats, 64);
     }
     TILE_PRODUCT(3, 5, 7);
     if (i + 1 == count) TILE_STORE(1, to + 2 * kTileFloats, 64);
@@ -177,7 +177,7 @@ inline __attribute__((always_inline)) void run_sums(const Mixing& m, int64_t col
                                                     const Beside& beside) {
   float* const to = m.outputs + 2 * column * kTileFloats;
   TILE_LOAD(6, kOnes.bf16, 64);
-  TILE_LOAD_PAST(0, to, 64);
+  TILE_LOAD(0, to, 64);
   repeat<kCount>(m.count, [&](int64_t i) __attribute__((always_inline)) {
     const uint8_t* rows = reinterpret_cast<const uint8_t*>(m.weights) + i * 2048;
     TILE_LOAD(4, rows, 64);
@@ -186,7 +186,7 @@ inline __attribute__((always_inline)) void run_sums(const Mixing& m, int64_t col
     TILE_LOAD(5, rows + 1024, 64);
     if (i == 0) {
       store_second(unstored);
-      TILE_LOAD_PAST(2, to + kTileFloats, 64);
+      TILE_LOAD(2, to + kTileFloats, 64);
     }
     TILE_PRODUCT(2, 5, 6);
     if (i == 0) store_third(unstored);
