@@ -2,13 +2,13 @@
 // before.
 //
 // Tile work goes in squares: two row tiles by two column tiles, so that a step of four products takes four tile loads.
-// Loads matter: tiles multiply while vectors weigh rows, but what loads tiles and what vectors do take turns (measured:
-// 32 loads of tiles 256 cycles, rows of 32 weights 170, both 400, and two tiles by one, which needs 28 loads for 18
-// products where squares need 20, 660 cycles per 32 x 32 unit of 64-wide heads for 500). Tile registers are not renamed:
-// a store right behind its products waits for them, and so does what takes its register next. So half of a square's sums
-// are stored beside its last products, and half beside the first of the next square (measured: 8 products with 8 loads
-// and 4 stores in 147 cycles, 214 with the stores at the end; products alone take 128). Rows are weighed after every
-// product.
+// A unit of 32 x 32 at heads of 64 has 18 products (288 cycles), 21 loads of tiles, of which the 8 of keys and values
+// come from the second-level cache (16 to 20 cycles each, the others 9: 250), and 6.5 stores (each 15 cycles in which
+// nothing else is issued); vectors take 160 beside them. With all of it in the second-level cache that is 400, without
+// the vectors 370, without stores 350. Products with stores right behind them wait (8 products with 8 loads and 4 stores
+// take 147 cycles, 214 with the stores at the end). So half of a square's sums are stored beside its last products, and
+// half beside the first of the next square. Queries that stay in registers for two blocks of keys save three loads a unit
+// and lose more by stores that wait (measured: 450 for 400). Rows are weighed after every product.
 
 #pragma once
 
