@@ -111,18 +111,25 @@ inline void store_pairs(const float* even, const float* odd, void* to) {
   _mm512_storeu_si512(to, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
 }
 
-void put_queries(const Work& w) {
-  for (int64_t row = 0; row < w.units * kUnitRows; ++row) {
-    const Tile& tile = *w.tile;
-    const float* q = tile.q + row / tile.group * tile.token_stride + row % tile.group * w.k_dim;
-    uint16_t* to = w.queries + row / kUnitRows * kUnitRows * w.k_pad + row % kUnitRows * 32;
-    for (int64_t d = 0; d < w.k_pad; d += 16) {
-      const int64_t count = row < w.rows ? greater(0, lesser(16, w.k_dim - d)) : 0;
-      const __m512 x = _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), q + d);
-      const __m256i codes = (__m256i)_mm512_cvtneps_pbh(x);
-      std::memcpy(to + d / 32 * kUnitFloats + d % 32, &codes, sizeof codes);
-    }
+// One row of queries as rows of its unit's tiles; zeros where q is null.
+inline void put_query(const Work& w, int64_t row, const float* q) {
+  uint16_t* to = w.queries + row / kUnitRows * kUnitRows * w.k_pad + row % kUnitRows * 32;
+  for (int64_t d = 0; d < w.k_pad; d += 16) {
+    const int64_t count = q ? greater(0, lesser(16, w.k_dim - d)) : 0;
+    const __m512 x = _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), q + d);
+    const __m256i codes = (__m256i)_mm512_cvtneps_pbh(x);
+    std::memcpy(to + d / 32 * kUnitFloats + d % 32, &codes, sizeof codes);
   }
+}
+
+void put_queries(const Work& w) {
+  const Tile& tile = *w.tile;
+  int64_t row = 0;
+  for (int64_t token = 0; token < tile.tokens; ++token) {
+    const float* q = tile.q + token * tile.token_stride;
+    for (int64_t g = 0; g < tile.group; ++g, q += w.k_dim) put_query(w, row++, q);
+  }
+  for (; row < w.units * kUnitRows; ++row) put_query(w, row, nullptr);
 }
 
 void convert_keys(const Work& w, const TilePart& part, Span span, int64_t i, uint8_t* to) {

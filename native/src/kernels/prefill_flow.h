@@ -215,19 +215,31 @@ void run_part(const Work& w, const TilePart& part) {
   }
 }
 
+constexpr int64_t kFinishAhead = 8;  // tokens
+
+// Row `row` of the outputs, which is of query head g of its group, divided by the sum of its weights.
+inline void finish_row(const Work& w, int64_t row, int64_t g, float* out) {
+  const Tile& tile = *w.tile;
+  const float* from = w.outputs + row / kUnitRows * kUnitRows * w.columns * 16 + row % kUnitRows * 16;
+  float sum = from[(w.columns - 1) * kUnitRows * 16];
+  const bool sees = sum > 0;
+  if (tile.sink_logits) sum += kOne * exp_one(tile.sink_logits[g] - w.reference[row]);
+  const __m512 factor = _mm512_set1_ps(sees ? 1.0f / sum : 0.0f);
+  for (int64_t c = 0; c < w.v_dim; c += 16, from += kUnitRows * 16) {
+    const auto mask = static_cast<__mmask16>((1u << lesser(16, w.v_dim - c)) - 1);
+    _mm512_mask_storeu_ps(out + c, mask, _mm512_mul_ps(_mm512_loadu_ps(from), factor));
+  }
+}
+
 void finish(const Work& w) {
   const Tile& tile = *w.tile;
-  for (int64_t row = 0; row < w.rows; ++row) {
-    const float* from = w.outputs + row / kUnitRows * kUnitRows * w.columns * 16 + row % kUnitRows * 16;
-    float sum = from[(w.columns - 1) * kUnitRows * 16];
-    const bool sees = sum > 0;
-    if (tile.sink_logits) sum += kOne * exp_one(tile.sink_logits[row % tile.group] - w.reference[row]);
-    const __m512 factor = _mm512_set1_ps(sees ? 1.0f / sum : 0.0f);
-    float* out = tile.out + row / tile.group * tile.out_stride + row % tile.group * w.v_dim;
-    for (int64_t c = 0; c < w.v_dim; c += 16, from += kUnitRows * 16) {
-      const auto mask = static_cast<__mmask16>((1u << lesser(16, w.v_dim - c)) - 1);
-      _mm512_mask_storeu_ps(out + c, mask, _mm512_mul_ps(_mm512_loadu_ps(from), factor));
-    }
+  int64_t row = 0;
+  for (int64_t token = 0; token < tile.tokens; ++token) {
+    float* out = tile.out + token * tile.out_stride;
+    // Rows of a tile lie far apart, and nobody has them in a cache.
+    const char* ahead = reinterpret_cast<const char*>(out + kFinishAhead * tile.out_stride);
+    for (int64_t at = 0; at < tile.group * w.v_dim * 4; at += 64) _mm_prefetch(ahead + at, _MM_HINT_ET0);
+    for (int64_t g = 0; g < tile.group; ++g, out += w.v_dim) finish_row(w, row++, g, out);
   }
 }
 

@@ -2,13 +2,13 @@
 // before.
 //
 // Tile work goes in squares: two row tiles by two column tiles, so that a step of four products takes four tile loads.
-// Loads matter: tiles multiply while vectors weigh rows, but what loads tiles and what vectors do take turns (measured:
-// 32 loads of tiles 256 cycles, rows of 32 weights 170, both 400, and two tiles by one, which needs 28 loads for 18
-// products where squares need 20, 660 cycles per 32 x 32 unit of 64-wide heads for 500). Tile registers are not renamed:
-// a store right behind its products waits for them, and so does what takes its register next. So half of a square's sums
-// are stored beside its last products, and half beside the first of the next square (measured: 8 products with 8 loads
-// and 4 stores in 147 cycles, 214 with the stores at the end; products alone take 128). Rows are weighed after every
-// product.
+// A unit of 32 x 32 at heads of 64 has 18 products (288 cycles), 21 loads of tiles, of which the 8 of keys and values
+// come from the second-level cache (16 to 20 cycles each, the others 9: 250), and 6.5 stores (each 15 cycles in which
+// nothing else is issued); vectors take 160 beside them. With all of it in the second-level cache that is 400, without
+// the vectors 370, without stores 350. Products with stores right behind them wait (8 products with 8 loads and 4 stores
+// take 147 cycles, 214 with the stores at the end). So half of a square's sums are stored beside its last products, and
+// half beside the first of the next square. Queries that stay in registers for two blocks of keys save three loads a unit
+// and lose more by stores that wait (measured: 450 for 400). Rows are weighed after every product.
 
 #pragma once
 
@@ -144,25 +144,25 @@ inline __attribute__((always_inline)) void run_pair(const Mixing& m, int64_t col
     const int64_t stride = m.blocks[i].value_stride, count = kCount ? kCount : m.count;
     TILE_LOAD(4, rows, 64);
     TILE_LOAD_PAST(6, values, stride);
-    if (i == 0) TILE_LOAD_PAST(0, to, 64);
+    if (i == 0) TILE_LOAD(0, to, 64);
     TILE_PRODUCT(0, 4, 6);
     beside();
     if constexpr (kSums) TILE_LOAD(7, kOnes.bf16, 64);
     if constexpr (!kSums) TILE_LOAD_PAST(7, values + 64, stride);
-    if (i == 0) TILE_LOAD_PAST(1, to + 2 * kTileFloats, 64);
+    if (i == 0) TILE_LOAD(1, to + 2 * kTileFloats, 64);
     TILE_PRODUCT(1, 4, 7);
     beside();
     TILE_LOAD(5, rows + 1024, 64);
     if (i == 0) {
       store_second(unstored);
-      TILE_LOAD_PAST(2, to + kTileFloats, 64);
+      TILE_LOAD(2, to + kTileFloats, 64);
     }
     TILE_PRODUCT(2, 5, 6);
     if (i + 1 == count) TILE_STORE(0, to, 64);
     beside();
     if (i == 0) {
       store_third(unstored);
-      TILE_LOAD_PAST(3, to + 3 * kTileFloats, 64);
+      TILE_LOAD(3, to + 3 * kTileFloats, 64);
     }
     TILE_PRODUCT(3, 5, 7);
     if (i + 1 == count) TILE_STORE(1, to + 2 * kTileFloats, 64);
@@ -177,7 +177,7 @@ inline __attribute__((always_inline)) void run_sums(const Mixing& m, int64_t col
                                                     const Beside& beside) {
   float* const to = m.outputs + 2 * column * kTileFloats;
   TILE_LOAD(6, kOnes.bf16, 64);
-  TILE_LOAD_PAST(0, to, 64);
+  TILE_LOAD(0, to, 64);
   repeat<kCount>(m.count, [&](int64_t i) __attribute__((always_inline)) {
     const uint8_t* rows = reinterpret_cast<const uint8_t*>(m.weights) + i * 2048;
     TILE_LOAD(4, rows, 64);
@@ -186,7 +186,7 @@ inline __attribute__((always_inline)) void run_sums(const Mixing& m, int64_t col
     TILE_LOAD(5, rows + 1024, 64);
     if (i == 0) {
       store_second(unstored);
-      TILE_LOAD_PAST(2, to + kTileFloats, 64);
+      TILE_LOAD(2, to + kTileFloats, 64);
     }
     TILE_PRODUCT(2, 5, 6);
     if (i == 0) store_third(unstored);

@@ -182,13 +182,37 @@ inline void run_gated(const Call& call, int64_t block, int64_t panel, Square& sq
   flow.pending = {square.to.at, row, row + call.rows_of(block), call.place(panel)};
 }
 
-inline void run_plain(const Call& call, int64_t block, int64_t panel, Square& square, bool adds, Flow& flow) {
+// Where the results of the next square go: for each row two lines, which nobody has in a cache yet. They are asked for,
+// some rows at a time, beside the products of the square before.
+struct Ahead {
+  SumsAt at;
+  int64_t row, rows;  // the next row and all of them
+
+  void ask(int64_t count) {
+    for (const int64_t end = smaller(rows, row + count); row < end; ++row) {
+      const char* const line = reinterpret_cast<const char*>(at.at + row * at.stride);
+      _mm_prefetch(line, _MM_HINT_ET0);
+      _mm_prefetch(line + 64, _MM_HINT_ET0);
+    }
+  }
+};
+
+Ahead ahead_of(const Call& call, const Part& part, int64_t block, int64_t panel) {
+  const bool turns = panel + 2 >= part.last_panel;
+  if (turns) ++block, panel = part.panel - 2;
+  return {call.out(call.place(panel + 2), block), 0, smaller(kBlockRows, call.rows - block * kBlockRows)};
+}
+
+inline void run_plain(const Call& call, int64_t block, int64_t panel, Square& square, bool adds, Ahead ahead,
+                      Flow& flow) {
   const Place place = call.place(panel);
   float* const bias = square.from.at;
   if (call.rows_of(block) == kBlockRows && place.high == 0xffff && !(adds && bias)) {
     square.to = call.out(place, block);
     if (adds) square.from = square.to;
-    return run_square(square, flow.unstored, [] {});
+    const int64_t rows_per_step = (kBlockRows + square.units - 1) / square.units;
+    return run_square(square, flow.unstored,
+                      [&]() __attribute__((always_inline)) { ahead.ask(rows_per_step); });
   }
   flow.unstored.store();
   edge_in(call, place, block, adds, bias);
@@ -214,7 +238,8 @@ void run_span(const Call& call, const Part& part, int64_t block, int64_t from, F
       run_gated<kEnding>(call, block, panel, square, last, flow);
     } else {
       Square square = {a0, a1, b0, b1, count, {bias, 0}, between};
-      run_plain(call, block, panel, square, kEnding == Ending::add || !first, flow);
+      const bool adds = kEnding == Ending::add || !first;
+      run_plain(call, block, panel, square, adds, ahead_of(call, part, block, panel), flow);
     }
   }
 }

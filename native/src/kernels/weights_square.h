@@ -2,9 +2,9 @@
 //
 // A step of four products takes 64 cycles and four loads of tiles; two of these must come from the first-level cache (a
 // load starts every 8 cycles from there and every 16 from the second), then products hardly wait: 71 to 74 cycles a step,
-// measured with loads, stores and numbers that are not zero. Tile registers are not renamed: a store behind its products
-// waits for them, and what takes its register next waits for the store. So half of a square's sums are stored beside
-// its last products and half beside the first of the next square.
+// measured with loads, stores and numbers that are not zero. A store right behind its products waits for them, and what
+// comes behind it soon waits too. So half of a square's sums are stored beside its last products and half beside the first
+// of the next square.
 
 #pragma once
 

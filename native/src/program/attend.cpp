@@ -257,8 +257,9 @@ void Attend::run_tile(const Context& context, const TileItem& item, Worker& work
     parts[num_parts++].chunk = kBlockTokens;
   }
   const int64_t group = attention_.group(), row = sequence.first_row + item.offset;
-  const Tile tile{qkv_.row(row) + item.head * group * attention_.k_dim,
-                  qkv_.columns(),
+  const Strided queries = tile_queries(context, item, worker);
+  const Tile tile{queries.rows,
+                  queries.stride,
                   start,
                   item.tokens,
                   group,
@@ -274,6 +275,15 @@ void Attend::run_tile(const Context& context, const TileItem& item, Worker& work
   for (int64_t t = 0; t < item.tokens; ++t) {
     attention_.turn_values(context.kernels, group, tile.out + t * tile.out_stride);
   }
+}
+
+// The dressed queries of a tile.
+Attend::Strided Attend::tile_queries(const Context& context, const TileItem& item, Worker& worker) {
+  const int64_t numbers = attention_.group() * attention_.k_dim, row = item.sequence->first_row + item.offset;
+  if (!heads_.leaves_queries(*item.sequence)) return {qkv_.row(row) + item.head * numbers, qkv_.columns()};
+  float* q = static_cast<float*>(worker.tile.get(item.tokens * numbers * static_cast<int64_t>(sizeof(float))));
+  heads_.dress_queries(context, row, item.tokens, {item.head, 1}, q);
+  return {q, numbers};
 }
 
 TilePart Attend::tile_part(const KvPart& part, const TileItem& item, int64_t low, int64_t high) const {
@@ -312,7 +322,7 @@ const float* Attend::queries(const Context& context, const RunItem& item, Worker
   const int64_t all = heads.count * item.rows * numbers;
   float* q = static_cast<float*>(worker.tile.get(all * static_cast<int64_t>(sizeof(float))));
   if (left) {
-    heads_.dress_queries(context, *item.sequence, {heads.first, heads.count}, q);
+    heads_.dress_queries(context, item.row, 1, {heads.first, heads.count}, q);
     return q;
   }
   for (int64_t h = 0; h < heads.count; ++h) {

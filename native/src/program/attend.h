@@ -4,7 +4,7 @@
 // into splits for the threads, and who finishes the last of some heads' puts the partial results together by their
 // log-sum-exp (flash-decoding), in the splits' order. Where all of its queries see the same keys, up to the block of
 // the first one, they read them together, as if each were some heads more; behind that, query by query. qkv holds the
-// dressed queries in front, but of sequences that Heads leaves; out is [rows, query_heads * v_dim].
+// dressed queries in front, but where Heads leaves them; out is [rows, query_heads * v_dim].
 
 #pragma once
 
@@ -50,9 +50,14 @@ class Attend : public Operation {
   Bytes first_read(const Context& context, int64_t chunk) const override;
 
   // Sequences with at least so many tokens in the step are computed in tiles; those that read together, from more on.
-  static constexpr int64_t kTileFrom = 8, kTogetherTo = 11;
+  static constexpr int64_t kTileFrom = 8, kTogetherTo = Heads::kManyRows - 1;
 
  private:
+  // Rows of floats, so many from row to row.
+  struct Strided {
+    const float* rows;
+    int64_t stride;
+  };
   struct TileItem {
     const SequenceStep* sequence;
     int64_t offset, tokens, head;
@@ -92,6 +97,7 @@ class Attend : public Operation {
   int64_t span_heads(int64_t rows) const;
   const float* queries(const Context& context, const RunItem& item, Worker& worker);
   void run_tile(const Context& context, const TileItem& item, Worker& worker);
+  Strided tile_queries(const Context& context, const TileItem& item, Worker& worker);
   TilePart tile_part(const KvPart& part, const TileItem& item, int64_t low, int64_t high) const;
   void run_split(const Context& context, const RunItem& item, Worker& worker);
   void merge_share(const Context& context, const Shares& shares);

@@ -5,6 +5,17 @@
 
 namespace windowtax {
 
+namespace {
+
+// A part of a row every few KiB is nothing that the hardware foresees.
+constexpr int64_t kRowsAhead = 4;
+
+void fetch(const float* from, int64_t count) {
+  for (int64_t i = 0; i < count; i += 16) __builtin_prefetch(from + i);
+}
+
+}  // namespace
+
 int64_t Heads::prepare(const Context& context) {
   pieces_.clear();
   for (const SequenceStep& sequence : context.step.sequences) {
@@ -49,9 +60,12 @@ void Heads::run(const Context& context, int64_t chunk, Worker& worker) {
   const bool waits = std::any_of(pieces_.begin(), pieces_.end(), [chunk](const Piece& p) { return p.then == chunk; });
   for (int64_t index = waits ? -1 : chunk; index >= 0; index = pieces_[index].then) {
     const Piece& piece = pieces_[index];
+    const bool leaves = leaves_queries(*piece.sequence);
     for (int64_t i = 0; i < piece.tokens; ++i) {
-      dress(context, piece.row + i, attention_.query_heads, qkv_.row(piece.row + i));
-      dress_keys(context, piece.row + i, {0, attention_.kv_heads});
+      const int64_t row = piece.row + i;
+      if (i + kRowsAhead < piece.tokens) fetch(key(row + kRowsAhead, 0), key_values());
+      if (!leaves) dress(context, row, attention_.query_heads, qkv_.row(row));
+      dress_keys(context, row, {0, attention_.kv_heads});
     }
     write(context, piece, worker);
   }
@@ -69,10 +83,13 @@ void Heads::dress_keys(const Context& context, int64_t row, const Some& heads) {
   attention_.turn_values(context.kernels, heads.count, value(row, heads.first));
 }
 
-void Heads::dress_queries(const Context& context, const SequenceStep& sequence, const Some& heads, float* q) {
-  const int64_t each = attention_.group() * attention_.k_dim;
-  std::copy_n(qkv_.row(sequence.first_row) + heads.first * each, heads.count * each, q);
-  dress(context, sequence.first_row, heads.count * attention_.group(), q);
+void Heads::dress_queries(const Context& context, int64_t row, int64_t rows, const Some& heads, float* q) {
+  const int64_t each = attention_.group() * attention_.k_dim, count = heads.count * each;
+  for (int64_t i = 0; i < rows; ++i, q += count) {
+    if (i + kRowsAhead < rows) fetch(qkv_.row(row + i + kRowsAhead) + heads.first * each, count);
+    std::copy_n(qkv_.row(row + i) + heads.first * each, count, q);
+    dress(context, row + i, heads.count * attention_.group(), q);
+  }
 }
 
 void Heads::write_heads(const Context& context, const KvPart& part, const SequenceStep& sequence, const Some& heads) {
