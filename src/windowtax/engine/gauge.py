@@ -79,7 +79,6 @@ def measure() -> MachineRecord:
         measured_on=datetime.date.today().isoformat(),
         method=TORCH_METHOD if found is None else NATIVE_METHOD,
         read_curve=() if found is None else tuple((*key, rate) for key, rate in found.best.items()),
-        usual_curve=() if found is None else found.usual,
         peaks_by_level=levels,
         gauge={} if found is None else found.short_gauge(),
         engine=engine,
@@ -88,9 +87,8 @@ def measure() -> MachineRecord:
 
 class _Native:
     """How fast one reads here, by (bytes of the working set, threads), in rounds that lie far apart, between the parts
-    of what the engine does, so that a neighbour's busy second decides nothing. The best is what the machine can do; the
-    second best is what the engine's steps find: no lucky moment, as where a working set just fits into a shared cache,
-    and none of the neighbours' busy ones."""
+    of what the engine does, so that a neighbour's busy second decides nothing. The best is what the machine can do, the
+    median what the engine's steps are held against."""
 
     def __init__(self, gauge: ModuleType, threads: int) -> None:
         self.gauge = gauge
@@ -100,14 +98,15 @@ class _Native:
 
     def engine(self) -> EngineRates:
         """What our engine reaches; meanwhile all rounds."""
-        from windowtax.engine.calibrate import Reads, time_steps
+        from windowtax.engine.calibrate import time_steps
+        from windowtax.engine.calibrate_reads import Reads
 
         if self._threads > 1:
             self._reads(1)
         self._round()
         timings = time_steps(native_state(), self._threads, self._round)
         self._round()
-        return timings.rates(Reads(self.best[_WORKING_SETS[-1], self._threads], self.usual))
+        return timings.rates(Reads(self.usual))
 
     @property
     def best(self) -> dict[tuple[int, int], float]:
@@ -118,7 +117,7 @@ class _Native:
     def usual(self) -> tuple[tuple[float, float], ...]:
         """(bytes of the working set, B/s) of all threads."""
         rates = sorted(self._rates.items())
-        return tuple((float(size), sorted(all)[-2]) for (size, n), all in rates if n == self._threads)
+        return tuple((float(size), statistics.median(all)) for (size, n), all in rates if n == self._threads)
 
     def short_gauge(self) -> dict[str, float]:
         """The median of the short samples."""
