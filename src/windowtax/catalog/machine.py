@@ -22,6 +22,9 @@ FILE_NAME = "machine.json"
 VERSION = 3
 """Of the file. One of another version is measured anew: its rates mean something else."""
 
+QUIET_SHARE, QUIET_SWING = 0.05, 1.25
+"""Beyond these a measurement was disturbed: rates of the same code differ by a tenth between quiet minutes."""
+
 USD_PER_THREAD_HOUR = 0.016
 USD_PER_GB_HOUR = 0.0022
 _RENT_SOURCE = (
@@ -101,7 +104,8 @@ class MachineRecord:
     best.
     peaks_by_level: operations/s in registers alone by instruction-set level and element type. gauge: what the short
     samples said that were taken while the engine was measured (engine/gauge.py), as they are beside each cell of
-    benchmarks/speed. All are empty and engine is None where there are no native kernels.
+    benchmarks/speed; swings: the largest of each over the smallest. All are empty and engine is None where there are
+    no native kernels. others_share: of the processors, what others used of them meanwhile.
     """
 
     cpu: str
@@ -114,7 +118,22 @@ class MachineRecord:
     read_curve: tuple[tuple[int, int, float], ...] = ()
     peaks_by_level: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
     gauge: dict[str, float] = field(default_factory=dict[str, float])
+    swings: dict[str, float] = field(default_factory=dict[str, float])
+    others_share: float = 0.0
     engine: EngineRates | None = None
+
+    @property
+    def unrest(self) -> str | None:
+        """What disturbed the measurement, in words; None where it was quiet."""
+        found = [f"others used {self.others_share:.0%} of the processors"] if self.others_share > QUIET_SHARE else []
+        found += [
+            f"{name.removesuffix('_per_s')} per second swung by a factor of {swing:.1f}"
+            for name, swing in self.swings.items()
+            if swing > QUIET_SWING
+        ]
+        if not found:
+            return None
+        return f"The machine was not quiet: {', '.join(found)}. `windowtax bench floor` measures again."
 
     @property
     def curve(self) -> tuple[tuple[float, float], ...]:
@@ -154,6 +173,8 @@ def load_record(folder: Path | None = None) -> MachineRecord | None:
             read_curve=tuple((int(size), int(n), float(rate)) for size, n, rate in _rows(config, "read_curve")),
             peaks_by_level=cast(dict[str, dict[str, float]], config.take("peaks_by_level", dict, {})),
             gauge=cast(dict[str, float], config.take("gauge", dict, {})),
+            swings=cast(dict[str, float], config.take("swings", dict, {})),
+            others_share=config.take("others_share", float, 0.0),
             engine=_engine(cast(dict[str, Any] | None, config.take_optional("engine", dict)), str(path)),
         )
     except OldRecord:

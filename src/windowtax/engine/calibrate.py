@@ -65,16 +65,19 @@ class Timings:
 
 def time_steps(native: NativeState, threads: int, between: Callable[[], None]) -> Timings:
     """Half a minute. Needs the native kernels. between: called between its parts."""
-    caches = time_caches(native, threads, between)
-    between()
     weights, stored = time_weights(native, threads)
     reads = StepReads(stored)
-    reads.time()
+
+    def pause() -> None:
+        between()
+        reads.time()
+
+    pause()
+    caches = time_caches(native, threads, pause)
     between()
     one_s, many_s = (median(stored.outside(sequences, _OUTSIDE_STEPS)) for sequences in _SEQUENCES)
     choosing = time_choosing(native, threads)
-    reads.time()
-    between()
+    pause()
     prefills = time_prefills(native, threads, between)
     reads.time()
     return Timings(

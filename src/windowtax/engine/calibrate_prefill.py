@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from windowtax.engine.calibrate_decode import Constants
 from windowtax.engine.noise import NoiseModel, Work, median, medians_in_turns, spec_of_noise
 from windowtax.ops.native import NativeState
@@ -12,10 +14,11 @@ from windowtax.spec.attention.softmax import SoftmaxAttention
 from windowtax.spec.model import ModelSpec
 from windowtax.spec.step_costs import Curve
 
-_FEW_TOKENS, _MANY_TOKENS, _PREFIX_TOKENS = 512, 2048, 14_336
+_CHUNKS, _PREFIX_TOKENS = (128, 512, 2048), 14_336
 """The prefix so long that the keys of a head do not lie in a second-level cache: near the end of a long prompt they do
 not."""
-_PARTS = {"few": (0, _FEW_TOKENS), "many": (0, _MANY_TOKENS), "far": (_PREFIX_TOKENS, _MANY_TOKENS)}
+_PARTS = [*((0, tokens) for tokens in _CHUNKS), (_PREFIX_TOKENS, _CHUNKS[-1])]
+"""(start, tokens): what each model reads."""
 _STEPS, _PASSES = 2, 3
 _BUDGET_S = 20.0
 """After this no other pass begins: without tiles a single one may take long."""
@@ -23,25 +26,23 @@ _BUDGET_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Prefilled:
-    """Chunks of one model, s: of few and of many tokens at the beginning, and of many behind a long prefix."""
+    """Chunks of one model, s, as `_PARTS` has them: of more and more tokens, and of many behind a long prefix."""
 
     spec: ModelSpec
-    few_s: float
-    many_s: float
-    far_s: float
+    seconds: list[float]
 
     def rates(self, constants: Constants) -> tuple[float, float, float]:
-        """FLOP/s of products, FLOP/s of attention's scores, of those that the long prefix adds; and s per number of the
-        layers' matrices that every chunk takes."""
+        """FLOP/s of products; FLOP/s of attention's scores, of those that the long prefix adds; and s per number of the
+        layers' matrices that every chunk takes. The first and the last so that relative errors are least."""
         spec, attention = self.spec, self.attention
-        few, many, far = (spec.attention_flops(start, tokens) for start, tokens in _PARTS.values())
-        scores = (far - many) / max(self.far_s - self.many_s, 1e-6)
+        *near, far = (spec.attention_flops(start, tokens) for start, tokens in _PARTS)
+        scores = (far - near[-1]) / max(self.seconds[-1] - self.seconds[-2], 1e-6)
         constant_s = constants.of(len(spec.layers), attention.num_query_heads * attention.head_dim)
-        few_s, many_s = self.few_s - few / scores - constant_s, self.many_s - many / scores - constant_s
-        per_token_s = max(many_s - few_s, 0.5 * many_s, 1e-9) / (_MANY_TOKENS - _FEW_TOKENS)
-        once_s = max(0.0, many_s - _MANY_TOKENS * per_token_s)
+        spent = [s - flops / scores - constant_s for s, flops in zip(self.seconds, near, strict=False)]
+        known = np.array([[1 / s, tokens / s] for s, tokens in zip(spent, _CHUNKS, strict=True)])
+        once_s, token_s = np.linalg.lstsq(known, np.ones(len(spent)), rcond=None)[0].tolist()
         numbers = spec.layer_flops_per_token / 2
-        return spec.layer_flops_per_token / per_token_s, scores, once_s / numbers
+        return spec.layer_flops_per_token / max(token_s, 1e-9), scores, max(0.0, once_s) / numbers
 
     @property
     def attention(self) -> SoftmaxAttention:
@@ -71,19 +72,22 @@ class Prefills:
 
 def time_prefills(native: NativeState, threads: int, between: Callable[[], None]) -> Prefills:
     """In passes, each with weights and caches that lie elsewhere in memory. between: called between them."""
-    specs, times = _shapes(), dict[tuple[int, str], list[float]]()
+    specs, times = _shapes(), dict[tuple[int, int], list[float]]()
     began = time.perf_counter()
-    while not times or (len(times[0, "few"]) < _PASSES and time.perf_counter() - began < _BUDGET_S):
+    while not times or (len(times[0, 0]) < _PASSES and time.perf_counter() - began < _BUDGET_S):
         if times:
             between()
-        works: dict[tuple[int, str], Work] = {}
+        works: dict[tuple[int, int], Work] = {}
         for index, spec in enumerate(specs):
             model = NoiseModel(spec, "stored", native, threads)
-            works |= {(index, part): model.step("bf16", *asked) for part, asked in _PARTS.items()}
-        for name, seconds in medians_in_turns(works, _STEPS).items():
+            works |= {(index, part): model.step("bf16", *asked) for part, asked in enumerate(_PARTS)}
+        for name, seconds in medians_in_turns(works, 1, _STEPS).items():
             times.setdefault(name, []).append(seconds)
     return Prefills(
-        [Prefilled(spec, *(median(times[index, part]) for part in _PARTS)) for index, spec in enumerate(specs)]
+        [
+            Prefilled(spec, [median(times[index, part]) for part in range(len(_PARTS))])
+            for index, spec in enumerate(specs)
+        ]
     )
 
 

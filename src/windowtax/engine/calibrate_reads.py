@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from windowtax.engine.noise import NoiseModel, median, medians_in_turns
 from windowtax.spec.step_costs import Curve, kernel_s, on_curve
 
-_CACHE_BYTES = tuple(count << 20 for count in (8, 24, 40, 56, 72, 88, 120, 184, 280))
+_CACHE_BYTES = tuple(count << 20 for count in (8, 24, 40, 56, 72, 88, 120, 184))
 _TOKENS_STEP = 64
-_DECODES, _HALVINGS = 16, 40
+_DECODES, _HALVINGS = 20, 40
 
 
 @dataclass(frozen=True, slots=True)

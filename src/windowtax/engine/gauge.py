@@ -14,7 +14,15 @@ from types import ModuleType
 import psutil
 
 from windowtax.base.errors import WindowtaxError
-from windowtax.catalog.machine import EngineRates, MachineRecord, OldRecord, load_machine, save_machine
+from windowtax.catalog.machine import (
+    EngineRates,
+    MachineRecord,
+    OldRecord,
+    load_machine,
+    load_record,
+    machine_hardware,
+    save_machine,
+)
 from windowtax.ops.native import native_state, num_threads
 from windowtax.spec.hardware import Hardware
 
@@ -25,7 +33,7 @@ _WORKING_SETS = (
 )
 """Closer together where a model's step lies and shared caches end; the last is what main memory gives."""
 _ELEMENTS = ("fp32", "bf16", "int8")
-_SAMPLE_S, _READ_S = 0.15, 0.1
+_SAMPLE_S, _READ_S = 0.15, 0.05
 _MATRIX_SIZE = 2048
 _ROUNDS = 7
 TORCH_METHOD = (
@@ -48,9 +56,11 @@ def this_machine(again: bool = False, say: Callable[[str], object] = lambda word
                 return known
     say("measuring this machine, once, for plans and bills: it takes about a minute ...")
     _measure_apart()
-    found = load_machine()
-    assert found is not None
-    return found
+    record = load_record()
+    assert record is not None
+    if record.unrest:
+        say(record.unrest)
+    return machine_hardware(record)
 
 
 def _measure_apart() -> None:
@@ -67,6 +77,7 @@ def measure() -> MachineRecord:
     """Measures read bandwidth, products and, with native kernels, the engine. The machine may be shared: the best
     counts for what it can do, the median for what the engine reaches."""
     module, threads = native_state().module, num_threads()
+    began, others_s = time.perf_counter(), _others_s()
     found = _Native(module.gauge, threads) if module is not None else None
     engine = None if found is None else found.engine()
     levels = {} if found is None else _peaks_by_level(found.gauge, threads)
@@ -81,8 +92,17 @@ def measure() -> MachineRecord:
         read_curve=() if found is None else tuple((*key, rate) for key, rate in found.best.items()),
         peaks_by_level=levels,
         gauge={} if found is None else found.short_gauge(),
+        swings={} if found is None else found.swings(),
+        others_share=max(0.0, _others_s() - others_s) / (time.perf_counter() - began) / (psutil.cpu_count() or 1),
         engine=engine,
     )
+
+
+def _others_s() -> float:
+    """Seconds that all processors spent on anything but this process, or lost to the host's other guests."""
+    all, mine = psutil.cpu_times(), psutil.Process().cpu_times()
+    busy = all.user + all.system + sum(getattr(all, name, 0.0) for name in ("nice", "irq", "softirq", "steal"))
+    return busy - mine.user - mine.system
 
 
 class _Native:
@@ -122,6 +142,13 @@ class _Native:
     def short_gauge(self) -> dict[str, float]:
         """The median of the short samples."""
         return {name: statistics.median(one[name] for one in self._short) for name in self._short[0]}
+
+    def swings(self) -> dict[str, float]:
+        """The largest of the short samples over the smallest."""
+        return {
+            name: max(one[name] for one in self._short) / min(one[name] for one in self._short)
+            for name in self._short[0]
+        }
 
     def _round(self) -> None:
         self._short.append(short_gauge(self._threads))

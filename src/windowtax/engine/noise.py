@@ -191,7 +191,7 @@ def medians_in_turns(works: Mapping[K, Work], rounds: int, burst: int = 1) -> di
     turn of several steps begins with half as many that are not counted: a shared cache takes a dozen passes over the
     same bytes before it holds what it can."""
     found: dict[K, list[float]] = {name: [] for name in works}
-    for work in works.values():
+    for work in works.values() if burst == 1 else ():
         work()
     for _ in range(rounds):
         for name, work in works.items():
