@@ -56,10 +56,10 @@ BEGIN_S, LAYERS = 3e-6, 16
 
 def caches() -> Caches:
     def near(byte_s: float) -> tuple[Spent, Spent]:
-        short, long = (Spent(LAYERS * BEGIN_S + size * byte_s, size) for size in (10**7, 10**8))
+        short, long = (Spent(LAYERS * BEGIN_S + size * byte_s, size, 10**8) for size in (10**7, 10**8))
         return short, long
 
-    far = Spent(LAYERS * BEGIN_S + 10**9 * CACHE[-1][1], 10**9)
+    far = Spent(LAYERS * BEGIN_S + 10**9 * CACHE[-1][1], 10**9, 10**9)
     return Caches(LAYERS, {"bf16": {3: near(CACHE[0][1]), 8: near(4e-11)}}, {"bf16": far})
 
 
@@ -71,10 +71,12 @@ def test_what_a_context_takes_to_begin_is_not_taken_for_its_bytes() -> None:
 
 
 def test_choosing_is_what_is_left_beyond_the_bytes() -> None:
-    measured = [
-        Chosen(LAYERS, numbers, LAYERS * 9e-6 + numbers * 5e-11 + size * kernel_s(CACHE, READS.s_per_byte(size)), size)
-        for numbers, size in ((10**6, 10**7), (10**6, 3 * 10**7), (5 * 10**6, 2 * 10**7), (5 * 10**6, 4 * 10**7))
-    ]
+    def spent(numbers: int, size: int) -> Spent:
+        byte_s = kernel_s(CACHE, READS.s_per_byte(size + 10**8))
+        return Spent(LAYERS * 9e-6 + numbers * 5e-11 + size * byte_s, size, size + 10**8)
+
+    asked = ((10**6, 10**7), (10**6, 3 * 10**7), (5 * 10**6, 2 * 10**7), (5 * 10**6, 4 * 10**7))
+    measured = [Chosen(LAYERS, numbers, spent(numbers, size)) for numbers, size in asked]
     assert caches().choosing(measured, READS) == pytest.approx((9e-6, 5e-11), rel=1e-3)
 
 

@@ -73,10 +73,10 @@ def time_steps(native: NativeState, threads: int, between: Callable[[], None]) -
         reads.time()
 
     pause()
-    caches = time_caches(native, threads, pause)
+    caches = time_caches(native, threads, stored, pause)
     between()
     one_s, many_s = (median(stored.outside(sequences, _OUTSIDE_STEPS)) for sequences in _SEQUENCES)
-    choosing = time_choosing(native, threads)
+    choosing = time_choosing(native, threads, stored)
     pause()
     prefills = time_prefills(native, threads, between)
     reads.time()

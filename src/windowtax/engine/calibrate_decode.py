@@ -6,7 +6,7 @@ behind one that swept the caches would not do: it finds its program, buffers and
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,8 +34,9 @@ _HEADS = (2, 16)
 """Query heads of 64 of the models that constants come from."""
 _FAR_BYTES = 384 << 20
 """Of a cache that main memory gives: near the end of a shared cache nobody knows what a byte should take."""
-_NEAR_TOKENS = (1024, 6144)
-"""Of which a shared cache holds some tens of megabytes; two, since to begin with a context takes time too."""
+_NEAR_BYTES = (6 << 20, 24 << 20)
+"""Of a cache that a shared one gives, with the weights of a small model before it, as in steps of such models: alone it is
+read faster. Two sizes, since to begin with a context takes time too."""
 _GROUPS = (3, 8)
 """Query heads per KV head: the more, the more is computed with each byte."""
 _TOPS, _BLOCK_TOKENS = (16, 64), 32
@@ -147,8 +148,8 @@ def time_weights(native: NativeState, threads: int) -> tuple[Weights, NoiseModel
         for heads in _HEADS
         for layers in (_FEW_LAYERS, _MANY_LAYERS)
     ]
-    stored = NoiseModel(small_spec(layers=16), "stored", native, threads)
-    full = NoiseModel(small_spec(layers=5), "full", native, threads)
+    stored = NoiseModel(small_spec(group=_GROUPS[0], layers=16), "stored", native, threads)
+    full = NoiseModel(small_spec(group=_GROUPS[0], layers=5), "full", native, threads)
     models = [*tiny, stored, full]
     near_s: dict[int, list[float]] = {}
     for rows in _ROWS:
@@ -173,16 +174,18 @@ def ends(near: tuple[float, float], far: tuple[float, float]) -> Curve:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Seconds of a step beyond those of the same step without a context, and the bytes of the cache that it reads."""
+    """Seconds of a step beyond those of the same step without a context, the bytes of the cache that it reads, and the
+    bytes of all that it reads."""
 
     seconds: float
     read_bytes: int
+    working_set_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Caches:
-    """Decode steps of a model of little but attention, by the dtype of its cache. near: by query heads per KV head,
-    behind a shorter and a longer context."""
+    """Decode steps by the dtype of their cache. near: by query heads per KV head, behind a shorter and a longer context,
+    which a shared cache may hold. far: of a model of little but attention."""
 
     layers: int
     near: dict[str, dict[int, tuple[Spent, Spent]]]
@@ -201,14 +204,13 @@ class Caches:
         found: dict[str, Curve] = {}
         for name, far in self.far.items():
             short, long = self.near[name][_GROUPS[0]]
-            near = reads.s_per_byte(long.read_bytes), _slope(short, long)
-            found[name] = ends(
-                near, (reads.s_per_byte(far.read_bytes), (far.seconds - self._begin(name)) / far.read_bytes)
-            )
+            far_s = (far.seconds - self._begin(name)) / far.read_bytes
+            read_s = [reads.s_per_byte(one.working_set_bytes) for one in (long, far)]
+            found[name] = ends((read_s[0], _slope(short, long)), (read_s[1], far_s))
         return found
 
     def by_group(self) -> dict[str, Curve]:
-        """By dtype: (query heads per KV head, least s of a byte)."""
+        """By dtype: (query heads per KV head, s of a byte of a near cache)."""
         return {
             name: tuple((float(group), _slope(*both)) for group, both in sorted(groups.items()))
             for name, groups in self.near.items()
@@ -218,7 +220,10 @@ class Caches:
         """Per layer, and per number of the summaries, s, beyond the bytes that are read."""
         curve = self.s_per_byte(reads)["bf16"]
         known = np.array([[one.layers, one.summary_numbers] for one in measured])
-        beyond = [one.seconds - one.read_bytes * kernel_s(curve, reads.s_per_byte(one.read_bytes)) for one in measured]
+        read_s = [reads.s_per_byte(one.spent.working_set_bytes) for one in measured]
+        beyond = [
+            one.spent.seconds - one.spent.read_bytes * kernel_s(curve, s) for one, s in zip(measured, read_s, strict=True)
+        ]
         layer_s, number_s = np.linalg.lstsq(known, np.array(beyond), rcond=None)[0].tolist()
         return max(0.0, layer_s), max(0.0, number_s)
 
@@ -228,47 +233,45 @@ def _slope(short: Spent, long: Spent) -> float:
     return max(0.0, long.seconds - short.seconds) / (long.read_bytes - short.read_bytes)
 
 
-def time_caches(native: NativeState, threads: int, between: Callable[[], None]) -> Caches:
-    """In passes, with `between` called between them."""
-    models = {
-        group: NoiseModel(bare_spec(heads=2 * group, kv_heads=2), "stored", native, threads) for group in _GROUPS
+def time_caches(native: NativeState, threads: int, stored: NoiseModel, pause: Callable[[], None]) -> Caches:
+    """stored: the model of stored weights of `time_weights`. pause: called between passes."""
+    models = {_GROUPS[0]: stored}
+    models |= {
+        group: NoiseModel(small_spec(group=group, layers=stored.num_layers), stored.weights, native, threads)
+        for group in _GROUPS[1:]
     }
-    cases = {
-        (name, group, tokens): (models[group], _DECODES)
-        for name in CACHE_DTYPES
-        for group in _GROUPS
-        for tokens in _NEAR_TOKENS
-    }
-    least = models[_GROUPS[0]]
-    far = {name: (name, _GROUPS[0], _far_tokens(least, name)) for name in CACHE_DTYPES}
-    cases |= {case: (least, _FAR_DECODES) for case in far.values()}
-    times: dict[tuple[str, int, int], list[float]] = {}
+    bare = NoiseModel(bare_spec(), "stored", native, threads)
+    found: dict[tuple[str, int, int], list[Spent]] = {}
     for index in range(_PASSES):
         if index:
-            between()
-        for (name, group, tokens), (model, steps) in cases.items():
-            times.setdefault((name, group, tokens), []).append(_beyond_s(model, name, tokens, steps))
-    spent = {
-        (name, group, tokens): Spent(median(s), models[group].read_bytes(name, tokens))
-        for (name, group, tokens), s in times.items()
-    }
-    short, long = _NEAR_TOKENS
-    near = {name: {group: (spent[name, group, short], spent[name, group, long]) for group in _GROUPS} for name in far}
-    return Caches(least.num_layers, near, {name: spent[case] for name, case in far.items()})
+            pause()
+        cases = [(group, size, model, _DECODES) for group, model in models.items() for size in _NEAR_BYTES]
+        cases.append((0, _FAR_BYTES, bare, _FAR_DECODES))
+        base = {model: _decode_s(model, "bf16", 1, _DECODES) for _, _, model, _ in cases}
+        for name in CACHE_DTYPES:
+            for group, size, model, steps in cases:
+                tokens = _tokens_of(model, name, size)
+                read = model.read_bytes(name, tokens)
+                seconds = _decode_s(model, name, tokens, steps) - base[model]
+                spent = Spent(seconds, read, read + model.decoder.step_weight_bytes)
+                found.setdefault((name, group, size), []).append(spent)
+    middle = {case: replace(all[0], seconds=median([one.seconds for one in all])) for case, all in found.items()}
+    short, long = _NEAR_BYTES
+    return Caches(
+        stored.num_layers,
+        {name: {group: (middle[name, group, short], middle[name, group, long]) for group in models} for name in CACHE_DTYPES},
+        {name: middle[name, 0, _FAR_BYTES] for name in CACHE_DTYPES},
+    )
 
 
-def _beyond_s(model: NoiseModel, dtype: str, tokens: int, steps: int) -> float:
-    """What a step takes more behind so many tokens than behind none, s."""
-    works = {"": model.decode(dtype, 1), "behind": model.decode(dtype, tokens)}
-    found = medians_in_turns(works, 1, steps)
-    return found["behind"] - found[""]
+def _decode_s(model: NoiseModel, dtype: str, tokens: int, steps: int) -> float:
+    return medians_in_turns({"": model.decode(dtype, tokens)}, 1, steps)[""]
 
 
-def _far_tokens(model: NoiseModel, cache: str) -> int:
-    tokens = 4096
-    while model.read_bytes(cache, tokens) < _FAR_BYTES and tokens < LONGEST_TOKENS:
-        tokens *= 2
-    return tokens
+def _tokens_of(model: NoiseModel, cache: str, num_bytes: int) -> int:
+    """The context whose cache has so many bytes, or the longest."""
+    per_token = model.read_bytes(cache, _BLOCK_TOKENS) / _BLOCK_TOKENS
+    return min(LONGEST_TOKENS, round(num_bytes / per_token / _BLOCK_TOKENS) * _BLOCK_TOKENS)
 
 
 # --- choosing blocks ------------------------------------------------------------------------------------------------
@@ -276,29 +279,28 @@ def _far_tokens(model: NoiseModel, cache: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What a step takes in which blocks are chosen in all layers, beyond one without a context, s; the numbers of the
-    summaries that it scores, and the bytes of the cache that it reads, summaries included."""
+    """What a step takes in which blocks are chosen in all layers, summaries counted with what is read, and the numbers
+    of the summaries that it scores."""
 
     layers: int
     summary_numbers: int
-    seconds: float
-    read_bytes: int
+    spent: Spent
 
 
-def time_choosing(native: NativeState, threads: int) -> list[Chosen]:
+def time_choosing(native: NativeState, threads: int, stored: NoiseModel) -> list[Chosen]:
     """Two contexts, two numbers of blocks."""
-    spec, found = bare_spec(), list[Chosen]()
-    plain = NoiseModel(spec, "stored", native, threads).decode("bf16", 1)
-    models = {top: NoiseModel(choosing(spec, top, _BLOCK_TOKENS), "stored", native, threads) for top in _TOPS}
+    plain, found = stored.decode("bf16", 1), list[Chosen]()
+    models = [
+        NoiseModel(choosing(stored.spec, top, _BLOCK_TOKENS), stored.weights, native, threads) for top in _TOPS
+    ]
     for tokens in _TURNS * _CHOOSE_TOKENS:
-        for model in models.values():
+        for model in models:
             times = medians_in_turns({"plain": plain, "": model.decode("bf16", tokens)}, 1, _DECODES)
             (attention,) = {layer.attention for layer in model.spec.layers}
             assert isinstance(attention, BlockTopKAttention)
-            numbers = attention.summary_numbers(tokens) * model.num_layers
-            found.append(
-                Chosen(model.num_layers, numbers, times[""] - times["plain"], model.read_bytes("bf16", tokens))
-            )
+            read = model.read_bytes("bf16", tokens)
+            spent = Spent(times[""] - times["plain"], read, read + model.decoder.step_weight_bytes)
+            found.append(Chosen(model.num_layers, attention.summary_numbers(tokens) * model.num_layers, spent))
     return found
 
 
