@@ -3,9 +3,10 @@
 import pytest
 
 from tests.native.harness import native
-from windowtax.engine.calibrate_decode import Caches, Chosen, Constants, Sized, Spent, Weights
+from windowtax.engine.calibrate_caches import Caches, Chosen, Spent
 from windowtax.engine.calibrate_prefill import Prefilled, Prefills
 from windowtax.engine.calibrate_reads import Reads, Step, StepReads
+from windowtax.engine.calibrate_weights import Constants, Sized, Weights
 from windowtax.engine.noise import NoiseModel, bare_spec, choosing, medians_in_turns, spec_of_noise
 from windowtax.ops.native import native_state
 from windowtax.spec.step_costs import kernel_s

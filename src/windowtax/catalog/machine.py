@@ -48,13 +48,14 @@ class OldRecord(BadInput):
 class EngineRates:
     """What our own engine reaches with the kernels of `level`.
 
-    read_curve: (bytes of the working set, B/s that plain reading would have to give), as its steps found it. Of a decode
-    step, as (s that plain reading takes per byte there, s that the kernel takes), near and far:
-    weight_s_per_byte by the bits of the weights ("bf16", "int4"), cache_s_per_byte by cache dtype. rows_s_per_byte: (rows,
-    least s of a byte of weights), by the same bits; group_s_per_byte: (query heads per KV head, least s of a byte of the
-    cache), by dtype. Where many tokens are computed at once: product_flops_per_s by the numbers of a layer's matrices,
-    attention_flops_per_s by head size. layer_s: of each layer, by the
-    numbers of all query heads; step_overhead_s: once per step, whatever its size. The others as in `StepCosts`.
+    read_curve: (bytes of the working set, B/s that plain reading would have to give), as its steps found it. Of a
+    decode step, as (s that plain reading takes per byte there, s that the kernel takes), near and far:
+    weight_s_per_byte by the bits of the weights ("bf16", "int4"), cache_s_per_byte by cache dtype. rows_s_per_byte:
+    (rows, least s of a byte of weights), by the same bits; group_s_per_byte: (query heads per KV head, s of a byte of a
+    near cache), by dtype; begin_s: of each layer where there is a context, by dtype. Where many tokens are computed at
+    once: product_flops_per_s by the numbers of a layer's matrices, attention_flops_per_s by head size,
+    widening_s_per_number: of those numbers, for every chunk. layer_s: of each layer, by the numbers of all query heads;
+    step_overhead_s: once per step, whatever its size. The others as in `StepCosts`.
     """
 
     level: str
@@ -187,7 +188,14 @@ def load_record(folder: Path | None = None) -> MachineRecord | None:
 
 
 _CONSTANTS = ("step_overhead_s", "sequence_s", "scored_number_s", "choose_layer_s")
-_CURVES = ("read_curve", "product_flops_per_s", "attention_flops_per_s", "widening_s_per_number", "layer_s", "sequence_layer_s")
+_CURVES = (
+    "read_curve",
+    "product_flops_per_s",
+    "attention_flops_per_s",
+    "widening_s_per_number",
+    "layer_s",
+    "sequence_layer_s",
+)
 _CURVES_BY_NAME = ("weight_s_per_byte", "cache_s_per_byte", "rows_s_per_byte", "group_s_per_byte")
 
 
@@ -201,7 +209,7 @@ def _engine(found: dict[str, Any] | None, source: str) -> EngineRates | None:
     config = StrictConfig(found, f"{source}, engine")
     by_name = {name: cast(dict[str, list[Any]], config.take(name, dict)) for name in _CURVES_BY_NAME}
     fields: dict[str, Any] = {name: {key: _curve(rows) for key, rows in all.items()} for name, all in by_name.items()}
-    fields |= {name: _curve(config.take(name, list)) for name in _CURVES}
+    fields |= {name: _curve(_rows(config, name)) for name in _CURVES}
     fields |= {name: config.take(name, float) for name in _CONSTANTS}
     fields["begin_s"] = cast(dict[str, float], config.take("begin_s", dict))
     return EngineRates(level=config.take("level", str), **fields)

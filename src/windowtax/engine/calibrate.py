@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from windowtax.catalog.machine import EngineRates
-from windowtax.engine.calibrate_decode import Caches, Chosen, Sized, Weights, time_caches, time_choosing, time_weights
+from windowtax.engine.calibrate_caches import Caches, Chosen, time_caches, time_choosing
 from windowtax.engine.calibrate_prefill import Prefills, time_prefills
 from windowtax.engine.calibrate_reads import Reads, Step, StepReads
+from windowtax.engine.calibrate_weights import Sized, Weights, time_weights
 from windowtax.engine.noise import median
 from windowtax.ops.native import NativeState
 
@@ -80,6 +81,4 @@ def time_steps(native: NativeState, threads: int, between: Callable[[], None]) -
     pause()
     prefills = time_prefills(native, threads, between)
     reads.time()
-    return Timings(
-        native.level, weights, caches, Sized.of(stored), reads.steps, (one_s, many_s), prefills, choosing
-    )
+    return Timings(native.level, weights, caches, Sized.of(stored), reads.steps, (one_s, many_s), prefills, choosing)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from windowtax.engine.calibrate_decode import Constants
+from windowtax.engine.calibrate_weights import Constants
 from windowtax.engine.noise import NoiseModel, Work, median, medians_in_turns, spec_of_noise
 from windowtax.ops.native import NativeState
 from windowtax.spec.attention.softmax import SoftmaxAttention
@@ -59,8 +59,8 @@ class Prefills:
     shapes: list[Prefilled]
 
     def rates(self, constants: Constants) -> tuple[Curve, Curve, Curve]:
-        """By the numbers of a layer's matrices FLOP/s of products, by head size those of scores, and by the numbers again
-        s per number and chunk."""
+        """By the numbers of a layer's matrices FLOP/s of products, by head size those of scores, and by the numbers
+        again s per number and chunk."""
         products: dict[float, float] = {}
         scores: dict[float, float] = {}
         once: dict[float, float] = {}

@@ -72,3 +72,9 @@ class StepReads:
         """The medians."""
         weights = self._model.decoder.step_weight_bytes
         return [Step(weights, size, median(times)) for size, times in self._times.items()]
+
+
+def ends(near: tuple[float, float], far: tuple[float, float]) -> Curve:
+    """Near and far as a curve of a kernel: reading may be as fast in both."""
+    (near_read, near_s), (far_read, far_s) = near, far
+    return (min(near_read, far_read), max(near_s, 1e-15)), (far_read, max(far_s, 1e-15))

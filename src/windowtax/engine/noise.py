@@ -232,7 +232,7 @@ def bare_spec(*, heads: int = 6, kv_heads: int = 2, layers: int = 16) -> ModelSp
     return spec_of_noise(heads=heads, kv_heads=kv_heads, hidden=64, inner=64, layers=layers, vocab=512)
 
 
-def small_spec(*, group: int, layers: int) -> ModelSpec:
+def small_spec(*, layers: int, group: int = 3) -> ModelSpec:
     """Matrices like those of the smallest real models; so many query heads per KV head."""
     return spec_of_noise(heads=2 * group, kv_heads=2, hidden=640, inner=2048, layers=layers, vocab=32_768)
 

@@ -39,7 +39,7 @@ class Hardware:
     cache_efficiency_by_dtype, cache_efficiency for a cache of that dtype (see `for_cache`); step_overhead_s, s
     once per step, whatever its layers; read_curve, (bytes, B/s) by rising bytes: how fast so many bytes are read again
     and again where the chip's own caches hold some of them (see `reading`), and best_curve the same at its best, for
-    floors; steps, what kernels take by shape (see `for_model` and `for_rows`).
+    floors; steps, what kernels take by shape and place of their bytes (see `for_model`, `reading` and `for_rows`).
     """
 
     name: str
@@ -101,7 +101,8 @@ class Hardware:
         return self.peak_flops_per_s[self.compute_element(element)].value * self.attention_efficiency.value
 
     def for_cache(self, dtype: str) -> "Hardware":
-        """The same chip as it reads a cache of that dtype, where that was measured; what is behind a plus aside."""
+        """The same chip as it reads a cache of that dtype, where that was measured; what is behind a plus aside. After
+        `reading`."""
         name = dtype.partition("+")[0]
         found = self.cache_efficiency_by_dtype.get(name)
         if found is None or self.steps is None:
@@ -117,7 +118,8 @@ class Hardware:
     def reading(self, working_set_bytes: float) -> "Hardware":
         """The same chip as it reads so many bytes at every step, where that was measured for several sizes.
 
-        What kernels take there per byte is known where they were measured too, near and far; call it before `for_cache`.
+        What kernels take there per byte is known where they were measured too, near and far. To be called before
+        `for_cache`.
         """
         if not self.read_curve:
             return self

@@ -27,17 +27,18 @@ class Shape:
 @dataclass(frozen=True, kw_only=True)
 class StepCosts:
     """products: FLOP/s where many tokens are multiplied, by the numbers of one layer's matrices. scores: FLOP/s of
-    attention's scores in a prefill, by head size. widening: s per number of a layer's matrices that every chunk of a prompt
-    takes, however many its tokens, by those numbers.
+    attention's scores in a prefill, by head size. widening: s per number of a layer's matrices that every chunk of a
+    prompt takes, however many its tokens, by those numbers.
 
     Of a decode step, as (s that plain reading takes per byte there, s that the kernel takes): weights_wide and
     weights_narrow, as wide as they are multiplied and narrower; caches, by dtype. rows_wide, rows_narrow: the least s
-    per byte of weights, by the rows of a step; cache_groups: the same of a near cache, by dtype and query heads per KV
-    head. `caches` are of the first of them.
+    per byte of weights, by the rows of a step; cache_groups: s per byte of a near cache, by dtype and query heads per
+    KV head. `caches` are of the first of them.
 
     Constants of a decode step, s: layer_s of each layer and sequence_layer_s of each further sequence in each layer, by
-    query_numbers; begin_s, by dtype, more of both where there is a context; sequence_s of each further sequence. Where blocks are chosen, beyond the bytes that are read:
-    choose_layer_s per sequence and layer, scored_number_s for each number of a block's summaries.
+    query_numbers; begin_s, by dtype, more of both where there is a context; sequence_s of each further sequence. Where
+    blocks are chosen, beyond the bytes that are read: choose_layer_s per sequence and layer, scored_number_s for each
+    number of a block's summaries.
     """
 
     products: Curve
@@ -107,9 +108,9 @@ def on_curve(curve: Sequence[tuple[float, float]], size: float) -> float:
 def kernel_s(curve: Curve, read_s: float) -> float:
     """What a kernel takes per byte where plain reading takes read_s, s.
 
-    Straight between where its bytes lay near and where they lay far. A part of its own work hides behind reading, and how
-    much is not asked: it is in both ends. Nearer than near it takes as long, which is its own work; farther than far it
-    waits in proportion.
+    Straight between where its bytes lay near and where they lay far. A part of its own work hides behind reading, and
+    how much is not asked: it is in both ends. Nearer than near it takes as long, which is its own work; farther than
+    far it waits in proportion.
     """
     (near_read, near_s), (far_read, far_s) = curve[0], curve[-1]
     if read_s >= far_read or near_read > _NEAR * far_read:
