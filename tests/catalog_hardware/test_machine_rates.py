@@ -194,6 +194,17 @@ def test_prefill_takes_products_and_scores_each_at_their_rate(tmp_path):
     assert one.prefill(4096, 0, 2048).overhead_s == pytest.approx(2 * (30 * LAYER_S + 2e-4 + chunk_s) + head_s)
 
 
+def test_a_chunk_costs_something_for_itself_unless_it_is_as_short_as_a_decode_step():
+    one = rank(machine_hardware(FULL))
+    chunk_s = 30 * SMOLLM_135M.layer_flops_per_token / 2 / 30 * 5e-11
+    assert one.chunk_s(16) == 0 and one.chunk_s(17) == pytest.approx(chunk_s)
+    in_step = one.step_s(512, 1, chunk_tokens=256) - one.step_s(512, 1, chunk_tokens=16)
+    assert in_step > chunk_s > 0
+    assert one.prefill(32, 0, 16).overhead_s + 2 * chunk_s == pytest.approx(one.prefill(34, 0, 17).overhead_s), (
+        "two chunks of each"
+    )
+
+
 @pytest.mark.parametrize(("heads_of", "rate"), [(32, 2e10), (64, 5e10), (128, 6.3245553e10), (512, 8e10)])
 def test_scores_have_a_rate_by_the_size_of_heads(heads_of, rate):
     found = machine_hardware(FULL).for_model(replace(SHAPE, head_size=heads_of))

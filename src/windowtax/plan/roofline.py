@@ -5,7 +5,7 @@ If reading and computing overlap perfectly it takes the longer of the two, if th
 are kept. What no roofline explains is a constant per layer and step: launches and synchronisation, more of them where
 a layer has routed experts, and the latency of two all-reduces where ranks split it; all fitted to published figures.
 Where each kernel was measured alone (this machine), a prefill's head comes on top: it reads while nothing multiplies,
-and so do choosing blocks and what each further sequence adds.
+and so do what every chunk takes, choosing blocks and what each further sequence adds.
 Floors are the same formulas with every efficiency at 1 and no constant: they cannot be beaten on that hardware.
 """
 
@@ -105,7 +105,7 @@ class Rank:
             return self._bound(weights, read, attention, chunks=sizes, sampled=1)
         weights -= len(sizes) * self.weights.head
         extra_s = max(self.weights.head / self.weight_bytes_per_s, self.matrices_s(0, 1))
-        extra_s += len(sizes) * self.chunk_s
+        extra_s += sum(self.chunk_s(size) for size in sizes)
         return self._bound(weights, read, attention, chunks=sizes, sampled=0, extra_s=extra_s)
 
     def step_s(
@@ -127,7 +127,8 @@ class Rank:
             seconds += self._scores_s(users * read / self.ring, users * flops / self.ring)
         if chunk_tokens:
             read, flops = self.layout.read_bytes(chunk_start), self.spec.attention_flops(chunk_start, chunk_tokens)
-            seconds += self._scores_s(read / self.ring if chunk_start else 0, flops / self.ring) + self.chunk_s
+            seconds += self._scores_s(read / self.ring if chunk_start else 0, flops / self.ring)
+            seconds += self.chunk_s(chunk_tokens)
         seconds += self.further_s(users) + users * self.choose_s(context_tokens)
         return seconds + self.link_s(tokens) + self.overhead_s
 
@@ -186,11 +187,10 @@ class Rank:
             return 0.0
         return steps.further_sequences_s(sequences, len(self.spec.layers), self._shape.query_numbers)
 
-    @cached_property
-    def chunk_s(self) -> float:
+    def chunk_s(self, tokens: int) -> float:
         """What a chunk of a prompt takes whatever its tokens, beyond a step's own overhead, s."""
         steps = self.hardware.steps
-        return 0.0 if steps is None else steps.chunk_s(len(self.spec.layers), self._shape.layer_numbers)
+        return 0.0 if steps is None else steps.chunk_s(tokens, len(self.spec.layers), self._shape.layer_numbers)
 
     def choose_s(self, context_tokens: int) -> float:
         """Choosing blocks for one token of one sequence, beyond the bytes that it reads, s."""

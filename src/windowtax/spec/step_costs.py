@@ -62,8 +62,11 @@ class StepCosts:
         each_s = self.sequence_s + layers * on_curve(self.sequence_layer_s, query_numbers)
         return max(0, sequences - 1) * each_s
 
-    def chunk_s(self, layers: int, layer_numbers: float) -> float:
-        """What a chunk of a prompt takes whatever its tokens, s."""
+    def chunk_s(self, tokens: int, layers: int, layer_numbers: float) -> float:
+        """What a chunk of a prompt takes whatever its tokens, s; nothing where they are as few as the rows of a decode
+        step, which is how they are multiplied then."""
+        if tokens <= self.rows_wide[-1][0]:
+            return 0.0
         return layers * layer_numbers * on_curve(self.widening, layer_numbers)
 
     def choose_s(self, summary_numbers: int) -> float:
