@@ -148,11 +148,12 @@ def test_kernels_take_what_they_took_near_and_far_and_between_in_proportion():
     ("curve", "read_s", "expected"),
     [
         (((1e-11, 3e-11), (4e-11, 6e-11)), 5e-12, 3e-11),
-        (((1e-11, 3e-11), (4e-11, 6e-11)), 8e-11, 1.2e-10),
+        (((1e-11, 3e-11), (4e-11, 6e-11)), 8e-11, 1e-10),
+        (((1e-11, 6e-11), (4e-11, 5e-11)), 8e-11, 5e-11),
         (((4e-11, 5e-11), (4e-11, 6e-11)), 4e-11, 6e-11),
         (((4e-11, 5e-11), (4e-11, 6e-11)), 1e-12, 5e-11),
     ],
-    ids=["nearer than near", "farther than far", "no cache is shared", "nor is it near"],
+    ids=["nearer than near", "farther than far", "where unpacking limits", "no cache is shared", "nor is it near"],
 )
 def test_beyond_what_was_measured(curve, read_s, expected):
     assert kernel_s(curve, read_s) == pytest.approx(expected)

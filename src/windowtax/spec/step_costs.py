@@ -113,10 +113,10 @@ def kernel_s(curve: Curve, read_s: float) -> float:
 
     Straight between where its bytes lay near and where they lay far. A part of its own work hides behind reading, and
     how much is not asked: it is in both ends. Nearer than near it takes as long, which is its own work; farther than
-    far it waits in proportion.
+    far it goes on in the same line, unless that falls.
     """
     (near_read, near_s), (far_read, far_s) = curve[0], curve[-1]
-    if read_s >= far_read or near_read > _NEAR * far_read:
+    if near_read > _NEAR * far_read:
         return max(near_s, far_s * read_s / far_read)
     part = max(0.0, (read_s - near_read) / (far_read - near_read))
-    return near_s + part * (far_s - near_s)
+    return near_s + (part if far_s > near_s else min(part, 1.0)) * (far_s - near_s)
