@@ -17,7 +17,6 @@ from windowtax.cli.console import console, messages
 if TYPE_CHECKING:
     from windowtax.catalog.machine import EngineRates, MachineRecord
     from windowtax.engine.predict import Prediction
-    from windowtax.spec.step_costs import Curve
 
 
 def floor(
@@ -99,6 +98,7 @@ def _print_machine(record: "MachineRecord") -> None:
     if record.peaks_by_level:
         out.print(_levels(record))
     if record.engine is not None:
+        out.print(_kernels(record.engine))
         out.print(_engine(record.engine))
     out.print(record.method, soft_wrap=True, highlight=False)
     if record.unrest:
@@ -123,36 +123,35 @@ def _levels(record: "MachineRecord") -> Table:
     return table
 
 
-def _engine(rates: "EngineRates") -> Table:
-    title = f"our engine reaches (native, {rates.level})"
+def _kernels(rates: "EngineRates") -> Table:
+    title = f"decode of our engine reads (native, {rates.level})"
     table = _table(title, "", "from a shared cache", "from main memory")
-
-    def both(words: str, curve: "Curve") -> None:
+    weights = {f"weights in {bits}": curve for bits, curve in rates.weight_s_per_byte.items()}
+    caches = {f"cache in {name}": curve for name, curve in rates.cache_s_per_byte.items()}
+    for words, curve in (weights | caches).items():
         table.add_row(words, *(format_rate(1 / spent_s, "B/s") for _, spent_s in (curve[0], curve[-1])))
+    return table
 
-    def one(words: str, shown: str) -> None:
-        table.add_row(words, shown, "")
 
-    for bits, curve in rates.weight_s_per_byte.items():
-        both(f"decode, weights in {bits}", curve)
-        for rows, seconds in rates.rows_s_per_byte[bits]:
-            one(f"the same, {rows:.0f} rows, at most", format_rate(1 / seconds, "B/s"))
-    for name, curve in rates.cache_s_per_byte.items():
-        both(f"decode, cache in {name}", curve)
+def _engine(rates: "EngineRates") -> Table:
+    table = _table("and our engine takes or reaches", "", "")
+    for bits, curve in rates.rows_s_per_byte.items():
+        for rows, seconds in curve:
+            table.add_row(f"decode, weights in {bits}, {rows:.0f} rows, at most", format_rate(1 / seconds, "B/s"))
     for numbers, rate in rates.product_flops_per_s:
-        one(f"prefill, layers of {numbers / 1e6:.0f} M weights", format_rate(rate, "FLOP/s"))
+        table.add_row(f"prefill, layers of {numbers / 1e6:.0f} M weights", format_rate(rate, "FLOP/s"))
     for size, rate in rates.attention_flops_per_s:
-        one(f"prefill, attention, heads of {size:.0f}", format_rate(rate, "FLOP/s"))
+        table.add_row(f"prefill, attention, heads of {size:.0f}", format_rate(rate, "FLOP/s"))
     for numbers, seconds in rates.widening_s_per_number:
-        one(f"each chunk, layers of {numbers / 1e6:.0f} M weights", format_seconds(numbers * seconds))
+        table.add_row(f"each chunk, in layers of {numbers / 1e6:.0f} M weights", format_seconds(numbers * seconds))
     for numbers, seconds in rates.layer_s:
-        one(f"each layer of a step, queries of {numbers:.0f} numbers", format_seconds(seconds))
-    one("each step", format_seconds(rates.step_overhead_s))
-    one("each further sequence of a step", format_seconds(rates.sequence_s))
+        table.add_row(f"each layer of a step, queries of {numbers:.0f} numbers", format_seconds(seconds))
+    table.add_row("each step", format_seconds(rates.step_overhead_s))
+    table.add_row("each further sequence of a step", format_seconds(rates.sequence_s))
     for numbers, seconds in rates.sequence_layer_s:
-        one(f"and in each layer, queries of {numbers:.0f} numbers", format_seconds(seconds))
-    one("choosing blocks, per layer", format_seconds(rates.choose_layer_s))
-    one("and per million numbers of summaries", format_seconds(1e6 * rates.scored_number_s))
+        table.add_row(f"and in each layer, queries of {numbers:.0f} numbers", format_seconds(seconds))
+    table.add_row("choosing blocks, per layer", format_seconds(rates.choose_layer_s))
+    table.add_row("and per million numbers of summaries", format_seconds(1e6 * rates.scored_number_s))
     return table
 
 
