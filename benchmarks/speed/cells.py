@@ -30,8 +30,9 @@ class Job:
     """What one child process computes.
 
     engine: ours, llama, hf or vllm. fill: tokens really prefilled; the rest of the context is copies of their blocks.
-    decode: steps timed. contexts: of vLLM, which takes half a minute to start, several in one process. weights,
-    cache_dtype, attention: as on the command line of `windowtax ask`; ours only. flash: llama.cpp's flash attention.
+    decode: steps timed, of which the second half counts. contexts: of vLLM, which takes half a minute to start, several
+    in one process. weights, cache_dtype, attention: as on the command line of `windowtax ask`; ours only. flash:
+    llama.cpp's flash attention.
     neighbour: beside a process that keeps one of the cores busy. cold: only its start counts.
     """
 
@@ -39,7 +40,7 @@ class Job:
     model: Model
     context: int
     fill: int
-    decode: int = 24
+    decode: int = 48
     batch: int = 1
     repeats: int = 1
     contexts: tuple[int, ...] = ()

@@ -27,14 +27,20 @@ def value(row: Row, job: Job, results: Found) -> float | None:
         elif row.metric == "start":
             samples.append(run["first_token"] - run["began"])
         else:
-            part = run["contexts"][str(row.context)] if job.contexts else run
-            samples += part[f"{row.metric}_s"]
+            samples += counted(row.metric, run["contexts"][str(row.context)] if job.contexts else run)
     if not samples:
         return None
     middle = statistics.median(samples)
     if row.metric in ("memory", "start"):
         return middle
     return _tokens(row) / middle
+
+
+def counted(metric: str, run: dict[str, Any]) -> list[float]:
+    """The run's samples, s. Of decode the second half: it takes a shared cache some twenty steps until it holds what it
+    can of weights and cache, and answers are longer."""
+    samples: list[float] = run[f"{metric}_s"]
+    return samples[len(samples) // 2 :] if metric == "decode" else samples
 
 
 def ratio(row: Row, results: Found) -> tuple[float, str] | None:
@@ -57,7 +63,7 @@ def one_line(job: Job, run: dict[str, Any]) -> str:
     parts = run["contexts"] if job.contexts else {str(job.context): run}
     words = []
     for context, part in parts.items():
-        prefill, decode = (statistics.median(part[f"{what}_s"]) for what in ("prefill", "decode"))
+        prefill, decode = (statistics.median(counted(what, part)) for what in ("prefill", "decode"))
         what = (
             f"prefill {job.fill * (job.batch if job.engine == 'ours' else 1) / prefill:,.0f}/s, "
             if job.fill == job.context and not job.contexts

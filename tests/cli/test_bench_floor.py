@@ -1,6 +1,8 @@
 """`windowtax bench floor`: the record that was kept is shown, and a model's floors beside it."""
 
 import json
+import re
+from dataclasses import replace
 
 import pytest
 from tests.catalog_hardware.test_machine_rates import FULL
@@ -22,7 +24,16 @@ def kept(tmp_path, monkeypatch):
 def test_what_was_kept_is_shown(kept):
     shown = CliRunner().invoke(build(), ["bench", "floor", "--kept"]).stdout
     assert "20.00 GB/s" in shown and "90.00 GB/s" in shown  # main memory; 1 MiB by two threads
-    assert "decode, cache in int8" in shown and "5.00 GB/s" in shown
+    # From a shared cache and from main memory.
+    assert re.search(r"cache in bf16 .* 30\.00 GB/s .* 10\.00 GB/s", shown)
+    assert re.search(r"cache in int8 .* 5\.00 GB/s .* 5\.00 GB/s", shown)
+    assert "not quiet" not in shown
+
+
+def test_a_disturbed_measurement_is_said_to_be_one(kept):
+    save_machine(replace(FULL, others_share=0.4))
+    result = CliRunner().invoke(build(), ["bench", "floor", "--kept"])
+    assert "others used 40% of the processors" in " ".join(result.stderr.split())
 
 
 def test_as_json(kept):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.catalog_hardware.test_machine_rates import FULL
+from tests.catalog_hardware.test_machine_rates import FULL, LAYER_S
 from windowtax.catalog.machine import machine_hardware
 from windowtax.engine.backend import TORCH
 from windowtax.engine.load import open_files
@@ -34,7 +34,7 @@ def test_a_prediction_lies_above_its_floor_and_takes_its_parts_at_their_rates(fi
     assert one.ttft_s > one.prefill_floor.seconds and one.tpot_s > one.decode_floor.seconds
     layout, read = files.spec.layout(cache_dtype("int8")), files.step_weight_bytes(backend)
     rate = 1.2e10 if backend.native else 1.5e10  # FULL's rates of narrow and wide weights
-    expected = read / rate + layout.read_bytes(4096) / 5e9 + 30 * 1e-5 + 2e-4
+    expected = read / rate + layout.read_bytes(4096) / 5e9 + 30 * (LAYER_S + 3e-6) + 2e-4
     assert one.tpot_s == pytest.approx(expected)
 
 

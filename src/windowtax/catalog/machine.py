@@ -19,8 +19,11 @@ from windowtax.spec.step_costs import Curve, StepCosts
 
 THIS_MACHINE = "this-machine"
 FILE_NAME = "machine.json"
-VERSION = 2
+VERSION = 3
 """Of the file. One of another version is measured anew: its rates mean something else."""
+
+QUIET_SHARE, QUIET_SWING = 0.05, 1.25
+"""Beyond these a measurement was disturbed: rates of the same code differ by a tenth between quiet minutes."""
 
 USD_PER_THREAD_HOUR = 0.016
 USD_PER_GB_HOUR = 0.0022
@@ -45,25 +48,32 @@ class OldRecord(BadInput):
 class EngineRates:
     """What our own engine reaches with the kernels of `level`.
 
-    weight_bytes_per_s: one token's products, by the bits of the weights ("bf16", "int4"). cache_bytes_per_s: decode
-    attention by cache dtype. Both where main memory gives the bytes. rows_s_per_byte: (rows, s) of a byte of weights in
-    the products of a few rows, by the same bits. Where many tokens are computed at once: product_flops_per_s by the
-    numbers of a layer's matrices, attention_flops_per_s by head size. layer_overhead_s, step_overhead_s: per layer and
-    step, and once per step, whatever its size. The others as in `StepCosts`.
+    read_curve: (bytes of the working set, B/s that plain reading would have to give), as its steps found it. Of a
+    decode step, as (s that plain reading takes per byte there, s that the kernel takes), near and far:
+    weight_s_per_byte by the bits of the weights ("bf16", "int4"), cache_s_per_byte by cache dtype. rows_s_per_byte:
+    (rows, least s of a byte of weights), by the same bits; group_s_per_byte: (query heads per KV head, s of a byte of a
+    near cache), by dtype; begin_s: of each layer where there is a context, by dtype. Where many tokens are computed at
+    once: product_flops_per_s by the numbers of a layer's matrices, attention_flops_per_s by head size,
+    widening_s_per_number: of those numbers, for every chunk. layer_s: of each layer, by the numbers of all query heads;
+    step_overhead_s: once per step, whatever its size. The others as in `StepCosts`.
     """
 
     level: str
-    weight_bytes_per_s: dict[str, float]
-    cache_bytes_per_s: dict[str, float]
+    read_curve: Curve
+    weight_s_per_byte: dict[str, Curve]
+    cache_s_per_byte: dict[str, Curve]
     rows_s_per_byte: dict[str, Curve]
+    group_s_per_byte: dict[str, Curve]
+    begin_s: dict[str, float]
     product_flops_per_s: Curve
     attention_flops_per_s: Curve
-    layer_overhead_s: float
+    widening_s_per_number: Curve
+    layer_s: Curve
+    sequence_layer_s: Curve
     step_overhead_s: float
-    sequence_layer_s: float
     sequence_s: float
-    scored_block_s: float
-    chosen_block_s: float
+    scored_number_s: float
+    choose_layer_s: float
 
     @property
     def steps(self) -> StepCosts:
@@ -71,12 +81,19 @@ class EngineRates:
         return StepCosts(
             products=self.product_flops_per_s,
             scores=self.attention_flops_per_s,
+            widening=self.widening_s_per_number,
+            weights_wide=self.weight_s_per_byte["bf16"],
+            weights_narrow=self.weight_s_per_byte["int4"],
             rows_wide=self.rows_s_per_byte["bf16"],
             rows_narrow=self.rows_s_per_byte["int4"],
-            sequence_s=self.sequence_s,
+            caches=self.cache_s_per_byte,
+            cache_groups=self.group_s_per_byte,
+            begin_s=self.begin_s,
+            layer_s=self.layer_s,
             sequence_layer_s=self.sequence_layer_s,
-            scored_block_s=self.scored_block_s,
-            chosen_block_s=self.chosen_block_s,
+            sequence_s=self.sequence_s,
+            scored_number_s=self.scored_number_s,
+            choose_layer_s=self.choose_layer_s,
         )
 
 
@@ -85,10 +102,11 @@ class MachineRecord:
     """What was measured: read_bytes_per_s in B/s, peak_flops_per_s in FLOP/s by element type, measured_on as ISO date.
 
     method: how, in a sentence that a report can show. read_curve: (bytes of the working set, threads, B/s), the
-    best; usual_curve: (bytes, B/s) of all threads, the second best.
+    best.
     peaks_by_level: operations/s in registers alone by instruction-set level and element type. gauge: what the short
     samples said that were taken while the engine was measured (engine/gauge.py), as they are beside each cell of
-    benchmarks/speed. All are empty and engine is None where there are no native kernels.
+    benchmarks/speed; swings: the largest of each over the smallest. All are empty and engine is None where there are
+    no native kernels. others_share: of the processors, what others used of them meanwhile.
     """
 
     cpu: str
@@ -99,10 +117,24 @@ class MachineRecord:
     measured_on: str
     method: str
     read_curve: tuple[tuple[int, int, float], ...] = ()
-    usual_curve: Curve = ()
     peaks_by_level: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
     gauge: dict[str, float] = field(default_factory=dict[str, float])
+    swings: dict[str, float] = field(default_factory=dict[str, float])
+    others_share: float = 0.0
     engine: EngineRates | None = None
+
+    @property
+    def unrest(self) -> str | None:
+        """What disturbed the measurement, in words; None where it was quiet."""
+        found = [f"others used {self.others_share:.0%} of the processors"] if self.others_share > QUIET_SHARE else []
+        found += [
+            f"{name.removesuffix('_per_s')} per second swung by a factor of {swing:.1f}"
+            for name, swing in self.swings.items()
+            if swing > QUIET_SWING
+        ]
+        if not found:
+            return None
+        return f"The machine was not quiet: {', '.join(found)}. `windowtax bench floor` measures again."
 
     @property
     def curve(self) -> tuple[tuple[float, float], ...]:
@@ -140,9 +172,10 @@ def load_record(folder: Path | None = None) -> MachineRecord | None:
             measured_on=config.take("measured_on", str),
             method=config.take("method", str),
             read_curve=tuple((int(size), int(n), float(rate)) for size, n, rate in _rows(config, "read_curve")),
-            usual_curve=_curve(_rows(config, "usual_curve")),
             peaks_by_level=cast(dict[str, dict[str, float]], config.take("peaks_by_level", dict, {})),
             gauge=cast(dict[str, float], config.take("gauge", dict, {})),
+            swings=cast(dict[str, float], config.take("swings", dict, {})),
+            others_share=config.take("others_share", float, 0.0),
             engine=_engine(cast(dict[str, Any] | None, config.take_optional("engine", dict)), str(path)),
         )
     except OldRecord:
@@ -154,14 +187,16 @@ def load_record(folder: Path | None = None) -> MachineRecord | None:
     return record
 
 
-_CONSTANTS = (
-    "layer_overhead_s",
-    "step_overhead_s",
+_CONSTANTS = ("step_overhead_s", "sequence_s", "scored_number_s", "choose_layer_s")
+_CURVES = (
+    "read_curve",
+    "product_flops_per_s",
+    "attention_flops_per_s",
+    "widening_s_per_number",
+    "layer_s",
     "sequence_layer_s",
-    "sequence_s",
-    "scored_block_s",
-    "chosen_block_s",
 )
+_CURVES_BY_NAME = ("weight_s_per_byte", "cache_s_per_byte", "rows_s_per_byte", "group_s_per_byte")
 
 
 def _rows(config: StrictConfig, key: str) -> list[Any]:
@@ -172,17 +207,12 @@ def _engine(found: dict[str, Any] | None, source: str) -> EngineRates | None:
     if found is None:
         return None
     config = StrictConfig(found, f"{source}, engine")
-    return EngineRates(
-        level=config.take("level", str),
-        weight_bytes_per_s=cast(dict[str, float], config.take("weight_bytes_per_s", dict)),
-        cache_bytes_per_s=cast(dict[str, float], config.take("cache_bytes_per_s", dict)),
-        rows_s_per_byte={
-            name: _curve(one) for name, one in cast(dict[str, list[Any]], config.take("rows_s_per_byte", dict)).items()
-        },
-        product_flops_per_s=_curve(_rows(config, "product_flops_per_s")),
-        attention_flops_per_s=_curve(_rows(config, "attention_flops_per_s")),
-        **{name: config.take(name, float) for name in _CONSTANTS},
-    )
+    by_name = {name: cast(dict[str, list[Any]], config.take(name, dict)) for name in _CURVES_BY_NAME}
+    fields: dict[str, Any] = {name: {key: _curve(rows) for key, rows in all.items()} for name, all in by_name.items()}
+    fields |= {name: _curve(_rows(config, name)) for name in _CURVES}
+    fields |= {name: config.take(name, float) for name in _CONSTANTS}
+    fields["begin_s"] = cast(dict[str, float], config.take("begin_s", dict))
+    return EngineRates(level=config.take("level", str), **fields)
 
 
 def _curve(rows: list[Any]) -> Curve:
@@ -212,9 +242,9 @@ def machine_hardware(record: MachineRecord) -> Hardware:
         memory_bytes=measured(record.memory_bytes, "B", "operating system"),
         usable_memory=Sourced(0.9, "fraction", Basis.ASSUMED, "a tenth is left to the system", date),
         read_bytes_per_s=measured(record.read_bytes_per_s, "B/s", record.method),
-        bandwidth_efficiency=full if engine is None else reached.reading(engine.weight_bytes_per_s["bf16"]),
-        widening_efficiency=full if engine is None else reached.reading(engine.weight_bytes_per_s["int4"]),
-        cache_efficiency=full if engine is None else reached.reading(engine.cache_bytes_per_s["bf16"]),
+        bandwidth_efficiency=full if engine is None else reached.reading(engine.weight_s_per_byte["bf16"]),
+        widening_efficiency=full if engine is None else reached.reading(engine.weight_s_per_byte["int4"]),
+        cache_efficiency=full if engine is None else reached.reading(engine.cache_s_per_byte["bf16"]),
         link_efficiency=full,
         peak_flops_per_s={
             name: measured(rate, "FLOP/s", record.method) for name, rate in record.peak_flops_per_s.items()
@@ -223,16 +253,16 @@ def machine_hardware(record: MachineRecord) -> Hardware:
             name: full if engine is None or name != "bf16" else reached.computing(_middle(engine.product_flops_per_s))
             for name in record.peak_flops_per_s
         },
-        layer_overhead_s=none if engine is None else measured(engine.layer_overhead_s, "s", reached.source),
+        layer_overhead_s=none if engine is None else measured(_middle(engine.layer_s), "s", reached.source),
         expert_overhead_s=none,
         accelerators_per_node=measured(1, "accelerators", "one machine"),
         usd_per_hour=Sourced(rent, "USD/h", Basis.ASSUMED, _RENT_SOURCE, _RENT_DATE),
         step_overhead_s=None if engine is None else measured(engine.step_overhead_s, "s", reached.source),
         attention_efficiency=None if engine is None else reached.computing(_middle(engine.attention_flops_per_s)),
         cache_efficiency_by_dtype={
-            name: reached.reading(rate) for name, rate in (engine.cache_bytes_per_s if engine else {}).items()
+            name: reached.reading(curve) for name, curve in (engine.cache_s_per_byte if engine else {}).items()
         },
-        read_curve=record.usual_curve or record.curve,
+        read_curve=record.curve if engine is None else engine.read_curve,
         best_curve=record.curve,
         steps=None if engine is None else engine.steps,
     )
@@ -254,9 +284,10 @@ class _Reached:
         level = "" if self.record.engine is None else self.record.engine.level
         return f"steps of models of noise in our own engine, kernels of the level {level}"
 
-    def reading(self, rate: float) -> Sourced:
-        """Above 1 where caches hold what is read again and again."""
-        return self._share(rate / self.record.read_bytes_per_s)
+    def reading(self, curve: Curve) -> Sourced:
+        """Where main memory gives the bytes."""
+        _, spent_s = curve[-1]
+        return self._share(1 / (spent_s * self.record.read_bytes_per_s))
 
     def computing(self, rate: float) -> Sourced:
         """Of the bf16 peak."""

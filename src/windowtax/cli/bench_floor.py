@@ -98,13 +98,17 @@ def _print_machine(record: "MachineRecord") -> None:
     if record.peaks_by_level:
         out.print(_levels(record))
     if record.engine is not None:
+        out.print(_kernels(record.engine))
         out.print(_engine(record.engine))
     out.print(record.method, soft_wrap=True, highlight=False)
+    if record.unrest:
+        messages().print(record.unrest, soft_wrap=True, highlight=False)
 
 
 def _reads(record: "MachineRecord") -> Table:
     threads = sorted({count for _, count, _ in record.read_curve})
-    table = _table("reads, by working set", "working set", *(f"{n} thread{'s' if n > 1 else ''}" for n in threads))
+    names = (f"{n} thread{'s' if n > 1 else ''}" for n in threads)
+    table = _table("reads, by working set", "working set", *names)
     rates = {(size, count): rate for size, count, rate in record.read_curve}
     for size in sorted({size for size, _, _ in record.read_curve}):
         table.add_row(format_bytes(size), *(format_rate(rates[size, count], "B/s") for count in threads))
@@ -119,24 +123,35 @@ def _levels(record: "MachineRecord") -> Table:
     return table
 
 
+def _kernels(rates: "EngineRates") -> Table:
+    title = f"decode of our engine reads (native, {rates.level})"
+    table = _table(title, "", "from a shared cache", "from main memory")
+    weights = {f"weights in {bits}": curve for bits, curve in rates.weight_s_per_byte.items()}
+    caches = {f"cache in {name}": curve for name, curve in rates.cache_s_per_byte.items()}
+    for words, curve in (weights | caches).items():
+        table.add_row(words, *(format_rate(1 / spent_s, "B/s") for _, spent_s in (curve[0], curve[-1])))
+    return table
+
+
 def _engine(rates: "EngineRates") -> Table:
-    table = _table(f"our engine reaches (native, {rates.level})", "", "")
-    for bits, rate in rates.weight_bytes_per_s.items():
-        table.add_row(f"decode, weights in {bits}", format_rate(rate, "B/s"))
-        for rows, seconds in rates.rows_s_per_byte[bits]:
-            table.add_row(f"the same, {rows:.0f} rows, at most", format_rate(1 / seconds, "B/s"))
-    for name, rate in rates.cache_bytes_per_s.items():
-        table.add_row(f"decode, cache in {name}", format_rate(rate, "B/s"))
+    table = _table("and our engine takes or reaches", "", "")
+    for bits, curve in rates.rows_s_per_byte.items():
+        for rows, seconds in curve:
+            table.add_row(f"decode, weights in {bits}, {rows:.0f} rows, at most", format_rate(1 / seconds, "B/s"))
     for numbers, rate in rates.product_flops_per_s:
         table.add_row(f"prefill, layers of {numbers / 1e6:.0f} M weights", format_rate(rate, "FLOP/s"))
     for size, rate in rates.attention_flops_per_s:
         table.add_row(f"prefill, attention, heads of {size:.0f}", format_rate(rate, "FLOP/s"))
-    table.add_row("each layer of a step", format_seconds(rates.layer_overhead_s))
+    for numbers, seconds in rates.widening_s_per_number:
+        table.add_row(f"each chunk, in layers of {numbers / 1e6:.0f} M weights", format_seconds(numbers * seconds))
+    for numbers, seconds in rates.layer_s:
+        table.add_row(f"each layer of a step, queries of {numbers:.0f} numbers", format_seconds(seconds))
     table.add_row("each step", format_seconds(rates.step_overhead_s))
     table.add_row("each further sequence of a step", format_seconds(rates.sequence_s))
-    table.add_row("and in each layer", format_seconds(rates.sequence_layer_s))
-    table.add_row("1,000 blocks scored, per KV head and layer", format_seconds(1000 * rates.scored_block_s))
-    table.add_row("1,000 blocks chosen, the same", format_seconds(1000 * rates.chosen_block_s))
+    for numbers, seconds in rates.sequence_layer_s:
+        table.add_row(f"and in each layer, queries of {numbers:.0f} numbers", format_seconds(seconds))
+    table.add_row("choosing blocks, per layer", format_seconds(rates.choose_layer_s))
+    table.add_row("and per million numbers of summaries", format_seconds(1e6 * rates.scored_number_s))
     return table
 
 

@@ -14,7 +14,15 @@ from types import ModuleType
 import psutil
 
 from windowtax.base.errors import WindowtaxError
-from windowtax.catalog.machine import EngineRates, MachineRecord, OldRecord, load_machine, save_machine
+from windowtax.catalog.machine import (
+    EngineRates,
+    MachineRecord,
+    OldRecord,
+    load_machine,
+    load_record,
+    machine_hardware,
+    save_machine,
+)
 from windowtax.ops.native import native_state, num_threads
 from windowtax.spec.hardware import Hardware
 
@@ -25,7 +33,7 @@ _WORKING_SETS = (
 )
 """Closer together where a model's step lies and shared caches end; the last is what main memory gives."""
 _ELEMENTS = ("fp32", "bf16", "int8")
-_SAMPLE_S, _READ_S = 0.15, 0.1
+_SAMPLE_S, _READ_S = 0.15, 0.05
 _MATRIX_SIZE = 2048
 _ROUNDS = 7
 TORCH_METHOD = (
@@ -48,9 +56,11 @@ def this_machine(again: bool = False, say: Callable[[str], object] = lambda word
                 return known
     say("measuring this machine, once, for plans and bills: it takes about a minute ...")
     _measure_apart()
-    found = load_machine()
-    assert found is not None
-    return found
+    record = load_record()
+    assert record is not None
+    if record.unrest:
+        say(record.unrest)
+    return machine_hardware(record)
 
 
 def _measure_apart() -> None:
@@ -67,6 +77,7 @@ def measure() -> MachineRecord:
     """Measures read bandwidth, products and, with native kernels, the engine. The machine may be shared: the best
     counts for what it can do, the median for what the engine reaches."""
     module, threads = native_state().module, num_threads()
+    began, others_s = time.perf_counter(), _others_s()
     found = _Native(module.gauge, threads) if module is not None else None
     engine = None if found is None else found.engine()
     levels = {} if found is None else _peaks_by_level(found.gauge, threads)
@@ -79,18 +90,25 @@ def measure() -> MachineRecord:
         measured_on=datetime.date.today().isoformat(),
         method=TORCH_METHOD if found is None else NATIVE_METHOD,
         read_curve=() if found is None else tuple((*key, rate) for key, rate in found.best.items()),
-        usual_curve=() if found is None else found.usual,
         peaks_by_level=levels,
         gauge={} if found is None else found.short_gauge(),
+        swings={} if found is None else found.swings(),
+        others_share=max(0.0, _others_s() - others_s) / (time.perf_counter() - began) / (psutil.cpu_count() or 1),
         engine=engine,
     )
 
 
+def _others_s() -> float:
+    """Seconds that all processors spent on anything but this process, or lost to the host's other guests."""
+    all, mine = psutil.cpu_times(), psutil.Process().cpu_times()
+    busy = all.user + all.system + sum(getattr(all, name, 0.0) for name in ("nice", "irq", "softirq", "steal"))
+    return busy - mine.user - mine.system
+
+
 class _Native:
     """How fast one reads here, by (bytes of the working set, threads), in rounds that lie far apart, between the parts
-    of what the engine does, so that a neighbour's busy second decides nothing. The best is what the machine can do; the
-    second best is what the engine's steps find: no lucky moment, as where a working set just fits into a shared cache,
-    and none of the neighbours' busy ones."""
+    of what the engine does, so that a neighbour's busy second decides nothing. The best is what the machine can do, the
+    median what the engine's steps are held against."""
 
     def __init__(self, gauge: ModuleType, threads: int) -> None:
         self.gauge = gauge
@@ -100,14 +118,15 @@ class _Native:
 
     def engine(self) -> EngineRates:
         """What our engine reaches; meanwhile all rounds."""
-        from windowtax.engine.calibrate import Reads, time_steps
+        from windowtax.engine.calibrate import time_steps
+        from windowtax.engine.calibrate_reads import Reads
 
         if self._threads > 1:
             self._reads(1)
         self._round()
         timings = time_steps(native_state(), self._threads, self._round)
         self._round()
-        return timings.rates(Reads(self.best[_WORKING_SETS[-1], self._threads], self.usual))
+        return timings.rates(Reads(self.usual))
 
     @property
     def best(self) -> dict[tuple[int, int], float]:
@@ -118,11 +137,18 @@ class _Native:
     def usual(self) -> tuple[tuple[float, float], ...]:
         """(bytes of the working set, B/s) of all threads."""
         rates = sorted(self._rates.items())
-        return tuple((float(size), sorted(all)[-2]) for (size, n), all in rates if n == self._threads)
+        return tuple((float(size), statistics.median(all)) for (size, n), all in rates if n == self._threads)
 
     def short_gauge(self) -> dict[str, float]:
         """The median of the short samples."""
         return {name: statistics.median(one[name] for one in self._short) for name in self._short[0]}
+
+    def swings(self) -> dict[str, float]:
+        """The largest of the short samples over the smallest."""
+        return {
+            name: max(one[name] for one in self._short) / min(one[name] for one in self._short)
+            for name in self._short[0]
+        }
 
     def _round(self) -> None:
         self._short.append(short_gauge(self._threads))

@@ -4,6 +4,7 @@ found says nothing about any model in particular."""
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from windowtax.spec.rope.base import Rope
 from windowtax.spec.rope.none import NoScaling
 from windowtax.store.planes import PlaneStore
 
+K = TypeVar("K")
 Work = Callable[[], float]
 """One step; returns its seconds."""
 
@@ -185,15 +187,16 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def medians_in_turns(works: Mapping[str, Work], rounds: int, burst: int = 1) -> dict[str, float]:
+def medians_in_turns(works: Mapping[K, Work], rounds: int, burst: int = 1) -> dict[K, float]:
     """The median time of each work, s. In turns, so that a minute in which the neighbours rest decides nothing; each
-    turn of several steps begins with one that is not counted, for the caches to be its own."""
-    found: dict[str, list[float]] = {name: [] for name in works}
-    for work in works.values():
+    turn of several steps begins with half as many that are not counted: a shared cache takes a dozen passes over the
+    same bytes before it holds what it can."""
+    found: dict[K, list[float]] = {name: [] for name in works}
+    for work in works.values() if burst == 1 else ():
         work()
     for _ in range(rounds):
         for name, work in works.items():
-            if burst > 1:
+            for _ in range(burst // 2):
                 work()
             found[name] += [work() for _ in range(burst)]
     return {name: median(times) for name, times in found.items()}
@@ -223,6 +226,21 @@ def spec_of_noise(
         norm_eps=1e-5,
         tie_embeddings=True,
     )
+
+
+def bare_spec(*, heads: int = 6, kv_heads: int = 2, layers: int = 16) -> ModelSpec:
+    """Little but attention: matrices so small that a step's time is that of its caches and constants."""
+    return spec_of_noise(heads=heads, kv_heads=kv_heads, hidden=64, inner=64, layers=layers, vocab=512)
+
+
+def small_spec(*, layers: int, group: int = 3) -> ModelSpec:
+    """Matrices like those of the smallest real models; so many query heads per KV head."""
+    return spec_of_noise(heads=2 * group, kv_heads=2, hidden=640, inner=2048, layers=layers, vocab=32_768)
+
+
+def large_spec(layers: int) -> ModelSpec:
+    """Matrices like those of models of half a billion weights; some 10 million numbers per layer."""
+    return spec_of_noise(heads=8, kv_heads=2, head_dim=128, hidden=1024, inner=4096, layers=layers, vocab=32_768)
 
 
 def choosing(spec: ModelSpec, top_blocks: int, block_tokens: int) -> ModelSpec:

@@ -5,13 +5,12 @@ If reading and computing overlap perfectly it takes the longer of the two, if th
 are kept. What no roofline explains is a constant per layer and step: launches and synchronisation, more of them where
 a layer has routed experts, and the latency of two all-reduces where ranks split it; all fitted to published figures.
 Where each kernel was measured alone (this machine), a prefill's head comes on top: it reads while nothing multiplies,
-and so do choosing blocks and what each further sequence adds.
+and so do what every chunk takes, choosing blocks and what each further sequence adds.
 Floors are the same formulas with every efficiency at 1 and no constant: they cannot be beaten on that hardware.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil
 
 from windowtax.plan.schemes import WeightScheme, weight_scheme
 from windowtax.plan.weights import WeightBytes
@@ -20,6 +19,7 @@ from windowtax.spec.attention.softmax import SoftmaxAttention
 from windowtax.spec.cache import CacheLayout
 from windowtax.spec.hardware import Hardware
 from windowtax.spec.model import ModelSpec
+from windowtax.spec.step_costs import Shape
 
 SENT_TO_ALL_BYTES = 8 << 20
 """Up to here each rank sends all it has to all others at once; more goes round in a ring (the size up to which vLLM's
@@ -104,8 +104,9 @@ class Rank:
         if self.hardware.steps is None:
             return self._bound(weights, read, attention, chunks=sizes, sampled=1)
         weights -= len(sizes) * self.weights.head
-        head_s = max(self.weights.head / self.weight_bytes_per_s, self.matrices_s(0, 1))
-        return self._bound(weights, read, attention, chunks=sizes, sampled=0, extra_s=head_s)
+        extra_s = max(self.weights.head / self.weight_bytes_per_s, self.matrices_s(0, 1))
+        extra_s += sum(self.chunk_s(size) for size in sizes)
+        return self._bound(weights, read, attention, chunks=sizes, sampled=0, extra_s=extra_s)
 
     def step_s(
         self, context_tokens: int, users: int, chunk_tokens: int = 0, chunk_start: int = 0, positions: int = 1
@@ -127,6 +128,7 @@ class Rank:
         if chunk_tokens:
             read, flops = self.layout.read_bytes(chunk_start), self.spec.attention_flops(chunk_start, chunk_tokens)
             seconds += self._scores_s(read / self.ring if chunk_start else 0, flops / self.ring)
+            seconds += self.chunk_s(chunk_tokens)
         seconds += self.further_s(users) + users * self.choose_s(context_tokens)
         return seconds + self.link_s(tokens) + self.overhead_s
 
@@ -174,10 +176,21 @@ class Rank:
             seconds += ALL_REDUCES_PER_LAYER * layers * hardware.all_reduce_s.value
         return seconds
 
+    @cached_property
+    def _shape(self) -> Shape:
+        return shape_of(self.spec)
+
     def further_s(self, sequences: int) -> float:
         """What all sequences of a decode step but the first add to its overhead, s."""
         steps = self.hardware.steps
-        return 0.0 if steps is None else steps.further_sequences_s(sequences, len(self.spec.layers))
+        if steps is None:
+            return 0.0
+        return steps.further_sequences_s(sequences, len(self.spec.layers), self._shape.query_numbers)
+
+    def chunk_s(self, tokens: int) -> float:
+        """What a chunk of a prompt takes whatever its tokens, beyond a step's own overhead, s."""
+        steps = self.hardware.steps
+        return 0.0 if steps is None else steps.chunk_s(tokens, len(self.spec.layers), self._shape.layer_numbers)
 
     def choose_s(self, context_tokens: int) -> float:
         """Choosing blocks for one token of one sequence, beyond the bytes that it reads, s."""
@@ -185,10 +198,8 @@ class Rank:
         if steps is None:
             return 0.0
         kinds = [layer.attention for layer in self.spec.layers if isinstance(layer.attention, BlockTopKAttention)]
-        return sum(
-            kind.num_kv_heads * steps.choose_s(ceil(context_tokens / kind.block_tokens), kind.top_k_blocks)
-            for kind in kinds
-        )
+        numbers = (kind.summary_numbers(context_tokens) for kind in kinds)
+        return sum(steps.choose_s(one) for one in numbers if one)
 
     @property
     def weight_bytes_per_s(self) -> float:
@@ -250,10 +261,22 @@ class Rank:
 def as_asked(hardware: Hardware, spec: ModelSpec, cache_dtype: str, *, read_bytes: float, users: int) -> Hardware:
     """The chip as it runs this model's decode steps, which read so many bytes for so many users, where it was measured
     by dtype, working set, shape and rows. Called once per plan, so that all that is derived sees the same rates."""
-    heads = [layer.attention.head_dim for layer in spec.layers if isinstance(layer.attention, SoftmaxAttention)]
-    numbers = spec.layer_flops_per_token / 2 / len(spec.layers) if spec.layers else 0.0
-    shaped = hardware.for_model(numbers, sum(heads) / len(heads) if heads else None)
-    return shaped.for_cache(cache_dtype).reading(read_bytes).for_rows(users)
+    return hardware.for_model(shape_of(spec)).reading(read_bytes).for_cache(cache_dtype).for_rows(users)
+
+
+def shape_of(spec: ModelSpec) -> Shape:
+    """What of a model decides how fast kernels are."""
+    kinds = [layer.attention for layer in spec.layers if isinstance(layer.attention, SoftmaxAttention)]
+
+    def middle(values: list[float]) -> float:
+        return sum(values) / len(values) if values else 0.0
+
+    return Shape(
+        layer_numbers=spec.layer_flops_per_token / 2 / len(spec.layers) if spec.layers else 0.0,
+        head_size=middle([kind.head_dim for kind in kinds]),
+        query_numbers=middle([kind.num_query_heads * kind.head_dim for kind in kinds]),
+        group=middle([kind.num_query_heads / kind.num_kv_heads for kind in kinds]),
+    )
 
 
 def expert_layers(spec: ModelSpec) -> list[float]:

@@ -8,7 +8,7 @@ from windowtax.base.errors import BadInput
 from windowtax.base.sourced import Basis, Sourced
 from windowtax.base.units import format_bytes
 from windowtax.spec.dtypes import element_type
-from windowtax.spec.step_costs import Curve, StepCosts, on_curve
+from windowtax.spec.step_costs import Curve, Shape, StepCosts, kernel_s, on_curve
 
 WIDER = {"int4": "bf16", "fp4": "bf16", "int8": "bf16", "fp8": "bf16", "fp16": "bf16", "bf16": "fp32"}
 """Where a chip has no rate for an element type, numbers are widened to this one before they are multiplied."""
@@ -39,7 +39,7 @@ class Hardware:
     cache_efficiency_by_dtype, cache_efficiency for a cache of that dtype (see `for_cache`); step_overhead_s, s
     once per step, whatever its layers; read_curve, (bytes, B/s) by rising bytes: how fast so many bytes are read again
     and again where the chip's own caches hold some of them (see `reading`), and best_curve the same at its best, for
-    floors; steps, what kernels take by shape (see `for_model` and `for_rows`).
+    floors; steps, what kernels take by shape and place of their bytes (see `for_model`, `reading` and `for_rows`).
     """
 
     name: str
@@ -101,55 +101,78 @@ class Hardware:
         return self.peak_flops_per_s[self.compute_element(element)].value * self.attention_efficiency.value
 
     def for_cache(self, dtype: str) -> "Hardware":
-        """The same chip as it reads a cache of that dtype, where that was measured; what is behind a plus aside."""
-        found = self.cache_efficiency_by_dtype.get(dtype.partition("+")[0])
-        return self if found is None else replace(self, cache_efficiency=found)
+        """The same chip as it reads a cache of that dtype, where that was measured; what is behind a plus aside. After
+        `reading`."""
+        name = dtype.partition("+")[0]
+        found = self.cache_efficiency_by_dtype.get(name)
+        if found is None or self.steps is None:
+            return self if found is None else replace(self, cache_efficiency=found)
+        begin_s = self.steps.begin_s.get(name, 0.0)
+        return replace(
+            self,
+            cache_efficiency=found,
+            layer_overhead_s=replace(self.layer_overhead_s, value=self.layer_overhead_s.value + begin_s),
+            steps=self.steps.for_cache(name),
+        )
 
     def reading(self, working_set_bytes: float) -> "Hardware":
         """The same chip as it reads so many bytes at every step, where that was measured for several sizes.
 
-        What a kernel takes per byte beyond reading it stays the same wherever the byte comes from, so its share of the
-        rate falls where the rate rises.
+        What kernels take there per byte is known where they were measured too, near and far. To be called before
+        `for_cache`.
         """
         if not self.read_curve:
             return self
         rate = on_curve(self.read_curve, working_set_bytes)
         where = f"by working set: here {format_bytes(working_set_bytes)}, again and again"
-
-        def share(known: Sourced) -> Sourced:
-            beyond_s = max(0.0, 1 / known.value - 1) / self.read_bytes_per_s.value
-            return replace(known, value=1 / (1 + beyond_s * rate))
-
-        return replace(
+        read = replace(
             self,
             read_bytes_per_s=replace(
                 self.read_bytes_per_s, value=rate, source=f"{self.read_bytes_per_s.source}; {where}"
             ),
-            bandwidth_efficiency=share(self.bandwidth_efficiency),
-            widening_efficiency=share(self.widening_efficiency),
-            cache_efficiency=share(self.cache_efficiency),
-            cache_efficiency_by_dtype={name: share(one) for name, one in self.cache_efficiency_by_dtype.items()},
             read_curve=(),
             best_curve=(),
         )
+        return read if self.steps is None else read._kernels(self.steps, 1 / rate)
 
-    def for_model(self, layer_numbers: float, head_size: float | None) -> "Hardware":
-        """The same chip as it multiplies matrices of so many numbers per layer, and heads of that size (None: of no
-        size that is known), where that was measured for several."""
-        if self.steps is None or not layer_numbers:
-            return self
-        peak = self.peak_flops_per_s[self.compute_element("bf16")].value
+    def _kernels(self, steps: StepCosts, read_s: float) -> "Hardware":
+        """The same where plain reading takes so many s per byte."""
 
-        def reached(known: Sourced, curve: Curve, size: float, words: str) -> Sourced:
-            return replace(known, value=on_curve(curve, size) / peak, source=f"{known.source}; {words}")
+        def share(known: Sourced, curve: Curve) -> Sourced:
+            return replace(known, value=read_s / kernel_s(curve, read_s))
 
-        products, scores = dict(self.compute_efficiency), self.attention_efficiency
-        products["bf16"] = reached(
-            products["bf16"], self.steps.products, layer_numbers, f"here layers of {layer_numbers / 1e6:.1f} million"
+        by_dtype = {name: share(one, steps.caches[name]) for name, one in self.cache_efficiency_by_dtype.items()}
+        return replace(
+            self,
+            bandwidth_efficiency=share(self.bandwidth_efficiency, steps.weights_wide),
+            widening_efficiency=share(self.widening_efficiency, steps.weights_narrow),
+            cache_efficiency=by_dtype["bf16"],
+            cache_efficiency_by_dtype=by_dtype,
         )
-        if scores is not None and head_size is not None:
-            scores = reached(scores, self.steps.scores, head_size, f"here heads of {head_size:.0f}")
-        return replace(self, compute_efficiency=products, attention_efficiency=scores)
+
+    def for_model(self, shape: Shape) -> "Hardware":
+        """The same chip as it multiplies matrices and heads of these shapes, where that was measured for several."""
+        if self.steps is None or not shape.layer_numbers:
+            return self
+        peak, steps = self.peak_flops_per_s[self.compute_element("bf16")].value, self.steps
+
+        def measured(known: Sourced, value: float, words: str) -> Sourced:
+            return replace(known, value=value, source=f"{known.source}; {words}")
+
+        products, words = dict(self.compute_efficiency), f"here layers of {shape.layer_numbers / 1e6:.1f} million"
+        products["bf16"] = measured(products["bf16"], on_curve(steps.products, shape.layer_numbers) / peak, words)
+        if not shape.head_size or self.attention_efficiency is None:
+            return replace(self, compute_efficiency=products)
+        words = f"here heads of {shape.head_size:.0f}, {shape.group:.0f} queries each"
+        scores = on_curve(steps.scores, shape.head_size) / peak
+        layer_s = on_curve(steps.layer_s, shape.query_numbers)
+        return replace(
+            self,
+            compute_efficiency=products,
+            attention_efficiency=measured(self.attention_efficiency, scores, words),
+            layer_overhead_s=measured(self.layer_overhead_s, layer_s, words),
+            steps=steps.for_group(shape.group),
+        )
 
     def for_rows(self, rows: int) -> "Hardware":
         """The same chip as it multiplies so many rows in a decode step: reading goes on beside it, so whichever takes

@@ -6,6 +6,7 @@ smaller.
 """
 
 from dataclasses import dataclass
+from math import ceil
 from typing import ClassVar
 
 from windowtax.base.errors import BadInput
@@ -62,6 +63,13 @@ class BlockTopKAttention(SoftmaxAttention):
 
     def context_read(self, context_tokens: int) -> int:
         return min(context_tokens, self._selected)
+
+    def summary_numbers(self, context_tokens: int) -> int:
+        """Numbers of all summaries that a token behind so many chooses by; 0 where it reads all blocks."""
+        if context_tokens <= self._selected:
+            return 0
+        blocks = ceil(context_tokens / self.block_tokens)
+        return blocks * len(self.summary) * self.num_kv_heads * self.head_dim
 
     def pairs(self, start: int, num_tokens: int) -> int:
         return read_pairs(start, num_tokens, cap=self._selected)
