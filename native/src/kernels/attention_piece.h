@@ -22,37 +22,49 @@ inline void fetch(const uint8_t* from, int64_t bytes) {
 // foresee it. A core has few fill buffers: a burst of requests stops it, and while it computes without asking, memory
 // stands still. So lines are dealt out at many points of the work, but some neighbours at a time, because these let the
 // hardware's own prefetcher help (measured: steps of 256 bytes; of 128 a tenth slower, with every second line more). It
-// runs ahead within a page of 4 KiB and begins anew in the next one; so the steps go through kWays places in turn, and
-// while it begins in one page it runs in others (a model of this with 23 ns of work for 256 bytes, beyond every cache,
-// went at 24 GB/s with one place, 26 with four and 27 with eight).
+// runs ahead within a page of 4 KiB and begins anew in the next one; so the steps go through the piece's blocks in turn,
+// and while it begins in one page it runs in others (a model of this with 23 ns of work for 256 bytes, beyond every
+// cache, went at 24 GB/s with one place, 26 with four and 27 with eight).
 class Feed {
  public:
-  void clear() { next_ = count_ = 0; }
+  void clear() { count_ = turn_ = steps_ = 0; }
   void add(const uint8_t* from, int64_t bytes) {
-    for (int64_t i = 0; i < bytes && count_ < kMost; i += kStep) from_[count_++] = from + i;
+    ways_[count_++] = {from, bytes};
+    steps_ += (bytes + kStep - 1) / kStep;
   }
   // At how many points `some` will be called.
-  void deal(int64_t points) {
-    each_ = (count_ + kWays - 1) / kWays;
-    quota_ = (each_ * kWays + points - 1) / points;
-  }
-  // `rest`: what `some` has left.
-  void some() { until(next_ + quota_); }
-  void rest() { until(each_ * kWays); }
+  void deal(int64_t points) { quota_ = (steps_ + points - 1) / points; }
+  void some() { take(quota_); }
+  void rest() { take(steps_); }  // what `some` has left
 
  private:
-  static constexpr int64_t kWays = 8, kStep = 256, kMost = 640;  // beyond kMost, what is left is not fetched ahead
+  static constexpr int64_t kStep = 256;
+  // Keys and values of the piece behind, with their scales, and of a run's first piece its values.
+  static constexpr int64_t kMost = 6 * kPieceBlocks;
 
-  void until(int64_t stop) {
-    if (stop > each_ * kWays) stop = each_ * kWays;
-    for (; next_ < stop; ++next_) {
-      const int64_t at = next_ % kWays * each_ + next_ / kWays;
-      if (at < count_) fetch(from_[at], kStep);
+  struct Way {
+    const uint8_t* from;
+    int64_t left;
+  };
+
+  void take(int64_t steps) {
+    for (; steps > 0 && count_ > 0; --steps) {
+      Way& way = ways_[turn_];
+      if (way.left > kStep) {
+        fetch(way.from, kStep);
+        way.from += kStep;
+        way.left -= kStep;
+        ++turn_;
+      } else {
+        fetch(way.from, way.left);
+        way = ways_[--count_];
+      }
+      if (turn_ >= count_) turn_ = 0;
     }
   }
 
-  const uint8_t* from_[kMost];
-  int64_t next_, count_, each_, quota_;
+  Way ways_[kMost];
+  int64_t count_, turn_, steps_, quota_;
 };
 
 // The keys and values of one KV head in up to kPieceBlocks blocks. Only tokens begin ... end - 1 count.

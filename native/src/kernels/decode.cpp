@@ -82,23 +82,33 @@ const uint8_t* clean_values(Element element, const uint8_t* from, int64_t dim, i
 struct Source {
   const KvView& view;
   const Run& run;
+  int64_t k_bytes, v_bytes, tail_bytes, k_scale_bytes, v_scale_bytes;  // of one head in one block
+
+  Source(const KvView& view, const Run& run)
+      : view(view),
+        run(run),
+        k_bytes(element_bytes(view.k_element, view.k_dim)),
+        v_bytes(element_bytes(view.v_element, view.v_dim)),
+        tail_bytes(element_bytes(Element::bf16, view.k_dim)),
+        k_scale_bytes(scale_bytes(view.k_element, view.k_dim)),
+        v_scale_bytes(scale_bytes(view.v_element, view.v_dim)) {}
 
   bool in_tail(int64_t i) const { return view.k_element == Element::i4_channel && i == run.channels.tail_block; }
-  Element key_element(int64_t i) const { return in_tail(i) ? Element::bf16 : view.k_element; }
+  int64_t key_bytes(int64_t i) const { return in_tail(i) ? tail_bytes : k_bytes; }
   const uint8_t* keys(int64_t i, int64_t head) const {
-    const uint8_t* from = in_tail(i) ? run.channels.tail : view.k.base + run.ids[i] * view.k.block_bytes;
-    return from + head * element_bytes(key_element(i), view.k_dim);
+    if (in_tail(i)) return run.channels.tail + head * tail_bytes;
+    return view.k.base + run.ids[i] * view.k.block_bytes + head * k_bytes;
   }
   const uint8_t* values(int64_t i, int64_t head) const {
-    return view.v.base + run.ids[i] * view.v.block_bytes + head * element_bytes(view.v_element, view.v_dim);
+    return view.v.base + run.ids[i] * view.v.block_bytes + head * v_bytes;
   }
-  bool has_key_scales(int64_t i) const { return scale_bytes(view.k_element, view.k_dim) > 0 && !in_tail(i); }
+  bool has_key_scales(int64_t i) const { return k_scale_bytes > 0 && !in_tail(i); }
   const uint8_t* key_scales(int64_t i, int64_t head) const {
     const int64_t id = view.k_element == Element::i4_channel ? run.channels.scale_ids[i] : run.ids[i];
-    return view.k_scale.base + id * view.k_scale.block_bytes + head * scale_bytes(view.k_element, view.k_dim);
+    return view.k_scale.base + id * view.k_scale.block_bytes + head * k_scale_bytes;
   }
   const uint8_t* value_scales(int64_t i, int64_t head) const {
-    return view.v_scale.base + run.ids[i] * view.v_scale.block_bytes + head * scale_bytes(view.v_element, view.v_dim);
+    return view.v_scale.base + run.ids[i] * view.v_scale.block_bytes + head * v_scale_bytes;
   }
 };
 
@@ -110,7 +120,7 @@ void take_head(const Source& source, const HeadSpan& heads, int64_t head, int64_
     piece.k[b] = source.keys(i, h);
     piece.v[b] = source.values(i, h);
     if (source.has_key_scales(i)) piece.k_scale[b] = source.key_scales(i, h);
-    if (has_token_scale(source.view.v_element)) piece.v_scale[b] = source.value_scales(i, h);
+    if (source.v_scale_bytes > 0) piece.v_scale[b] = source.value_scales(i, h);
   }
 }
 
@@ -131,20 +141,16 @@ Piece piece_of(const Source& source, const HeadSpan& heads, int64_t first, int64
 }
 
 void add_keys(const Source& source, const HeadSpan& heads, int64_t first, int64_t blocks, Feed& feed) {
-  const KvView& view = source.view;
   for (int64_t i = first; i < first + blocks; ++i) {
-    feed.add(source.keys(i, heads.first), heads.count * element_bytes(source.key_element(i), view.k_dim));
-    if (!source.has_key_scales(i)) continue;
-    feed.add(source.key_scales(i, heads.first), heads.count * scale_bytes(view.k_element, view.k_dim));
+    feed.add(source.keys(i, heads.first), heads.count * source.key_bytes(i));
+    if (source.has_key_scales(i)) feed.add(source.key_scales(i, heads.first), heads.count * source.k_scale_bytes);
   }
 }
 
 void add_values(const Source& source, const HeadSpan& heads, int64_t first, int64_t blocks, Feed& feed) {
-  const KvView& view = source.view;
   for (int64_t i = first; i < first + blocks; ++i) {
-    feed.add(source.values(i, heads.first), heads.count * element_bytes(view.v_element, view.v_dim));
-    if (!has_token_scale(view.v_element)) continue;
-    feed.add(source.value_scales(i, heads.first), heads.count * scale_bytes(view.v_element, view.v_dim));
+    feed.add(source.values(i, heads.first), heads.count * source.v_bytes);
+    if (source.v_scale_bytes > 0) feed.add(source.value_scales(i, heads.first), heads.count * source.v_scale_bytes);
   }
 }
 
@@ -314,7 +320,7 @@ void attend_run(const KvView& view, const HeadSpan& heads, const float* q, const
   if (run.count == 0) return;
   Carver carver = {static_cast<uint8_t*>(scratch), -reinterpret_cast<intptr_t>(scratch) & 63};
   const Work work = carve(carver, view.k_dim, view.v_dim, heads.count, heads.group);
-  const Source source = {view, run};
+  const Source source(view, run);
   const int64_t known = run.count + run.more, rows = heads.rows();
   const auto least = [](int64_t a, int64_t b) { return a < b ? a : b; };
   Feed feed;
