@@ -125,17 +125,13 @@ static inline __m512i whole_of(const float* coarse, const float* fine) {
   return _mm512_add_epi32(_mm512_shuffle_epi8(_mm512_loadu_si512(coarse), order), _mm512_loadu_si512(fine));
 }
 
-// Bytes of nibbles to twice as many signed bytes, first all low ones, then all high ones: 16 * nibble of i4's,
-// 16 * (nibble - 8) of i4_channel's, whose nibbles have no sign.
-template <Element E>
+// Bytes of nibbles of i4 to twice as many signed bytes, 16 * nibble: first all low ones, then all high ones.
 static inline void unpack_nibbles(const uint8_t* from, int64_t bytes, uint8_t* to) {
   const __m512i mask = _mm512_set1_epi8(int8_t(0xf0));
-  const __m512i flip = _mm512_set1_epi8(E == Element::i4_channel ? int8_t(0x80) : 0);
-  constexpr int kAndXor = 0x6a;  // (a & b) ^ c
   for (int64_t i = 0; i < bytes; i += 64) {
     const __m512i x = _mm512_loadu_si512(from + i);
-    _mm512_storeu_si512(to + i, _mm512_ternarylogic_epi32(_mm512_slli_epi16(x, 4), mask, flip, kAndXor));
-    _mm512_storeu_si512(to + bytes + i, _mm512_ternarylogic_epi32(x, mask, flip, kAndXor));
+    _mm512_storeu_si512(to + i, _mm512_and_si512(_mm512_slli_epi16(x, 4), mask));
+    _mm512_storeu_si512(to + bytes + i, _mm512_and_si512(x, mask));
   }
 }
 

@@ -17,8 +17,11 @@ inline void split_signed(__m512 x, uint8_t* coarse, uint8_t* fine) {
 }
 
 constexpr float kQueryLimit = 32512.0f;  // 127 * 256
-// The same, so that `dim` products with a byte, of 256 times as much, stay below 2^31 (see whole_of).
-inline float query_limit(int64_t dim) { return dim <= 512 ? kQueryLimit : kQueryLimit * 512.0f / float(dim); }
+// The same, so that 256 times `most` channels' products with a byte stay below 2^31 (see whole_of).
+inline float query_limit(int64_t dim, int64_t most) {
+  return dim <= most ? kQueryLimit : kQueryLimit * float(most) / float(dim);
+}
+constexpr int64_t kMostSigned = 512, kMostUnsigned = 256;
 
 // Where 16 channels of a head from `channel` on lie in the tiles of queries. numbers: per 64-byte row.
 inline uint8_t* query_place(uint8_t* queries, const Cut& cut, int64_t numbers, int64_t channel) {
@@ -50,7 +53,7 @@ float greatest_size(const float* x, int64_t count) {
 void ready_integers(const float* q, int64_t dim, int64_t group, uint8_t* queries, float* scale) {
   const Cut cut = Cut::of(Element::i8, dim);
   const int64_t heads = tile_heads(group);
-  const float limit = query_limit(dim);
+  const float limit = query_limit(dim, kMostSigned);
   std::memset(queries, 0, size_t(head_tiles(group) * cut.chunks * kTileBytes));
   for (int64_t g = 0; g < group; ++g) {
     uint8_t* tile = queries + g / kTileHeads * cut.chunks * kTileBytes + g % kTileHeads * kRowStride;
@@ -114,13 +117,12 @@ void fold_heads(const uint8_t* scales, const float* q, int64_t rows, uint8_t* qu
   constexpr int kGreaterSize = 0b1011;  // of vrangeps: the greater absolute value
   __m512 greatest[4] = {}, sum[4] = {}, product[N][kVectors];
   for (int64_t c = 0; c < kVectors; ++c) {
-    const __m512 step = halves_at(scales, c * 16);
-    const __m512 middle = _mm512_fmadd_ps(step, _mm512_set1_ps(8.0f), halves_at(scales, dim + c * 16));
+    const __m512 step = halves_at(scales, c * 16), least = halves_at(scales, dim + c * 16);
     for (int64_t g = 0; g < N; ++g) {
       const __m512 x = _mm512_loadu_ps(q + g * dim + c * 16);
       product[g][c] = x * step;
       greatest[g] = _mm512_range_ps(greatest[g], product[g][c], kGreaterSize);
-      sum[g] = _mm512_fmadd_ps(x, middle, sum[g]);
+      sum[g] = _mm512_fmadd_ps(x, least, sum[g]);
     }
   }
   const auto add = [](__m512 a, __m512 b) { return a + b; };
@@ -143,40 +145,33 @@ void fold_heads(const uint8_t* scales, const float* q, int64_t rows, uint8_t* qu
   }
 }
 
-template <int64_t N>
-void fold_heads(const uint8_t* scales, const float* q, int64_t dim, int64_t rows, uint8_t* queries, float* scale,
-                float* offset) {
-  if (dim == 64) fold_heads<N, 1>(scales, q, rows, queries, scale, offset);
-  if (dim == 128) fold_heads<N, 2>(scales, q, rows, queries, scale, offset);
-  if (dim == 192) fold_heads<N, 3>(scales, q, rows, queries, scale, offset);
-  if (dim == 256) fold_heads<N, 4>(scales, q, rows, queries, scale, offset);
+// Queries of up to 8 heads times the channel scales of one block, in integers; offset: their products with the least
+// values. rows: of each part.
+using FoldQueries = void (*)(const uint8_t* scales, const float* q, int64_t dim, int64_t heads, int64_t rows,
+                             uint8_t* queries, Fold& fold);
+
+template <int64_t N, int64_t kChunks>
+void fold_chunks(const uint8_t* scales, const float* q, int64_t, int64_t, int64_t rows, uint8_t* queries, Fold& fold) {
+  constexpr int64_t kFirst = N < 4 ? N : 4;
+  fold_heads<kFirst, kChunks>(scales, q, rows, queries, fold.scale, fold.offset);
+  if constexpr (N > 4) {
+    fold_heads<N - 4, kChunks>(scales, q + 4 * 64 * kChunks, rows, queries + 4 * kRowStride, fold.scale + 4,
+                               fold.offset + 4);
+  }
 }
 
-// Queries of up to 8 heads times the channel scales of one block, in integers; offset: the products with what a code of
-// 8 stands for.
-void fold_queries(const uint8_t* scales, const float* q, int64_t dim, int64_t heads, int64_t rows, uint8_t* queries,
-                  Fold& fold) {
-  const bool fast = dim % 64 == 0 && dim <= 256;
-  for (int64_t g = 0; fast && g < heads; g += 4) {
-    const float* from = q + g * dim;
-    uint8_t* to = queries + g * kRowStride;
-    float *scale = fold.scale + g, *offset = fold.offset + g;
-    if (heads - g >= 4) fold_heads<4>(scales, from, dim, rows, to, scale, offset);
-    if (heads - g == 3) fold_heads<3>(scales, from, dim, rows, to, scale, offset);
-    if (heads - g == 2) fold_heads<2>(scales, from, dim, rows, to, scale, offset);
-    if (heads - g == 1) fold_heads<1>(scales, from, dim, rows, to, scale, offset);
-  }
-  if (fast) return;
+void fold_any(const uint8_t* scales, const float* q, int64_t dim, int64_t heads, int64_t rows, uint8_t* queries,
+              Fold& fold) {
   const Cut cut = Cut::of(Element::i4_channel, dim);
   const auto halves = [&](int64_t i) { return halves_at(scales, i); };
   std::memset(queries, 0, size_t(cut.chunks * kTileBytes));
-  const float limit = query_limit(dim);
+  const float limit = query_limit(dim, kMostUnsigned);
   for (int64_t g = 0; g < heads; ++g) {
     __m512 greatest = _mm512_setzero_ps(), sum = _mm512_setzero_ps();
     for (int64_t c = 0; c < dim; c += 16) {
-      const __m512 x = _mm512_loadu_ps(q + g * dim + c), step = halves(c);
-      greatest = _mm512_max_ps(greatest, _mm512_abs_ps(x * step));
-      sum += x * (step * 8.0f + halves(dim + c));
+      const __m512 x = _mm512_loadu_ps(q + g * dim + c);
+      greatest = _mm512_max_ps(greatest, _mm512_abs_ps(x * halves(c)));
+      sum += x * halves(dim + c);
     }
     const float most = _mm512_reduce_max_ps(greatest), factor = most > 1e-30f ? limit / most : 0.0f;
     fold.scale[g] = most / limit;
@@ -188,28 +183,65 @@ void fold_queries(const uint8_t* scales, const float* q, int64_t dim, int64_t he
   }
 }
 
-template <Element E>
-inline void keys_as_tiles(const uint8_t* keys, int64_t dim, uint8_t* unpacked) {
-  if constexpr (is_nibble(E)) unpack_nibbles<E>(keys, dim * kBlockTokens / 2, unpacked);
-  if constexpr (E == Element::f8) unpack_f8(keys, dim / 2, kRowBytes, unpacked);
+template <int64_t kChunks>
+FoldQueries fold_of_chunks(int64_t heads) {
+  constexpr FoldQueries by_heads[] = {fold_chunks<1, kChunks>, fold_chunks<2, kChunks>, fold_chunks<3, kChunks>,
+                                      fold_chunks<4, kChunks>, fold_chunks<5, kChunks>, fold_chunks<6, kChunks>,
+                                      fold_chunks<7, kChunks>, fold_chunks<8, kChunks>};
+  return by_heads[heads - 1];
 }
+
+FoldQueries fold_of(int64_t dim, int64_t heads) {
+  if (dim == 64) return fold_of_chunks<1>(heads);
+  if (dim == 128) return fold_of_chunks<2>(heads);
+  if (dim == 256) return fold_of_chunks<4>(heads);
+  return fold_any;
+}
+
+// The codes of i4_channel have no sign, and of the two in a byte the high one needs no unpacking: bytes as they lie are
+// 16 * high + low, so that products with them, less those with the low nibbles, are 16 times those with the high ones.
+inline void unpack_low(const uint8_t* from, int64_t bytes, uint8_t* to) {
+  const __m512i mask = _mm512_set1_epi8(0x0f);
+  for (int64_t i = 0; i < bytes; i += 64) {
+    _mm512_storeu_si512(to + i, _mm512_and_si512(_mm512_loadu_si512(from + i), mask));
+  }
+}
+
+// Where the tiles of tokens 0 ... 15 and of tokens 16 ... 31 are read from.
+struct KeyTiles {
+  const uint8_t *first, *second;
+};
+
+template <Element E>
+KeyTiles keys_as_tiles(const uint8_t* keys, int64_t dim, uint8_t* unpacked, bool unpack) {
+  if constexpr (E == Element::i4_channel) {
+    if (unpack) unpack_low(keys, dim * kBlockTokens / 2, unpacked);
+    return {unpacked, keys};
+  } else if constexpr (E == Element::f8) {
+    if (unpack) unpack_f8(keys, dim / 2, kRowBytes, unpacked);
+    keys = unpacked;
+  }
+  return {keys, keys + Cut::of(E, dim).rows * kRowBytes};
+}
+
+#define SCORE_TILES(c)                                                    \
+  if constexpr (E == Element::i4_channel) MULTIPLY_TILES("tdpbsud", c, 4, 5); \
+  if constexpr (E == Element::i8) MULTIPLY_TILES("tdpbssd", c, 4, 5);     \
+  if constexpr (!is_integer(E)) MULTIPLY_TILES("tdpbf16ps", c, 4, 5);
 
 // Products of one block's keys and a tile of queries to raw [16 rows][32 tokens].
 template <Element E>
-void multiply_keys(const uint8_t* keys, const Cut& cut, const uint8_t* queries, float* raw, Feed& feed) {
-  const uint8_t* second = keys + cut.rows * kRowBytes;
+void multiply_keys(const KeyTiles& keys, const Cut& cut, const uint8_t* queries, float* raw, Feed& feed) {
   ZERO_TILE(0);
   ZERO_TILE(1);
   for (int64_t chunk = 0; chunk < cut.chunks; ++chunk) {
     const int64_t at = cut.start(chunk) * kRowBytes;
     LOAD_TILE(4, queries + chunk * kTileBytes, kRowStride);
-    LOAD_TILE(5, keys + at, kRowBytes);
+    LOAD_TILE(5, keys.first + at, kRowBytes);
     feed.some();
-    if constexpr (!is_integer(E)) MULTIPLY_TILES("tdpbf16ps", 0, 4, 5);
-    if constexpr (is_integer(E)) MULTIPLY_TILES("tdpbssd", 0, 4, 5);
-    LOAD_TILE(5, second + at, kRowBytes);
-    if constexpr (!is_integer(E)) MULTIPLY_TILES("tdpbf16ps", 1, 4, 5);
-    if constexpr (is_integer(E)) MULTIPLY_TILES("tdpbssd", 1, 4, 5);
+    SCORE_TILES(0)
+    LOAD_TILE(5, keys.second + at, kRowBytes);
+    SCORE_TILES(1)
   }
   STORE_TILE(0, raw, kBlockTokens * 4);
   STORE_TILE(1, raw + kHalf, kBlockTokens * 4);
@@ -219,18 +251,20 @@ void multiply_keys(const uint8_t* keys, const Cut& cut, const uint8_t* queries, 
 template <Element E>
 void finish_scores(const float* raw, int64_t heads, int64_t rows, const float* scale, const float* offset,
                    const uint8_t* token_scales, float* scores) {
-  for (int64_t g = 0; g < heads; ++g) {
-    for (int64_t t = 0; t < kBlockTokens; t += 16) {
-      const float *coarse = raw + g * kBlockTokens + t, *fine = raw + (rows + g) * kBlockTokens + t;
+  for (int64_t g = 0; g < heads; ++g, raw += kBlockTokens, scores += kRowTokens) {
+    const float* fine = raw + rows * kBlockTokens;
+    if constexpr (E == Element::i4_channel) {
+      const __m512i low = whole_of(raw, fine), high = _mm512_sub_epi32(whole_of(raw + kHalf, fine + kHalf), low);
+      _mm512_storeu_ps(scores, _mm512_cvtepi32_ps(low) * scale[g] + offset[g]);
+      _mm512_storeu_ps(scores + kHalf, _mm512_cvtepi32_ps(high) * (scale[g] * (1.0f / 16)) + offset[g]);
+      continue;
+    }
+    for (int64_t t = 0; t < kBlockTokens; t += kHalf) {
       __m512 score;
-      if constexpr (is_integer(E)) {
-        score = _mm512_cvtepi32_ps(whole_of(coarse, fine)) * (scale[g] * (is_nibble(E) ? 1.0f / 16 : 1.0f));
-      } else {
-        score = _mm512_loadu_ps(coarse) + _mm512_loadu_ps(fine);
-      }
+      if constexpr (is_integer(E)) score = _mm512_cvtepi32_ps(whole_of(raw + t, fine + t)) * scale[g];
+      if constexpr (!is_integer(E)) score = _mm512_loadu_ps(raw + t) + _mm512_loadu_ps(fine + t);
       if constexpr (has_token_scale(E)) score *= _mm512_loadu_ps(token_scales + t * 4);
-      if constexpr (E == Element::i4_channel) score += offset[g];
-      _mm512_storeu_ps(scores + g * kRowTokens + t, score);
+      _mm512_storeu_ps(scores + t, score);
     }
   }
 }
@@ -250,26 +284,32 @@ struct Scoring {
   const uint8_t* queries;
   const float* query_scale;
   float* scores;
+  FoldQueries fold;
   Fold* folds;  // [kPieceBlocks]
+  bool unpack;  // not for another tile already
+  KeyTiles keys[kPieceBlocks] = {};
 
   bool in_tail(int64_t b) const { return kChannels && b == piece.tail; }
   uint8_t* folded(int64_t b) const { return tiles.folded + b * cut.chunks * kTileBytes; }
   uint8_t* unpacked(int64_t b) const { return tiles.keys + b * dim * kUnpackedBytes; }
   float* raw(int64_t b) const { return tiles.raw + b * kTileRows * kBlockTokens; }
 
-  void prepare(int64_t b, bool unpack) {
+  void prepare(int64_t b) {
     feed.some();
-    if (in_tail(b)) return;
-    if (!kInPlace<E> && unpack) keys_as_tiles<E>(piece.keys(head, b), dim, unpacked(b));
-    if constexpr (kChannels) fold_queries(piece.key_scales(head, b), q, dim, heads, rows, folded(b), folds[b]);
+    const uint8_t* from = piece.keys(head, b);
+    if (in_tail(b)) {
+      keys[b] = keys_as_tiles<Element::bf16>(from, dim, nullptr, false);
+      return;
+    }
+    keys[b] = keys_as_tiles<E>(from, dim, unpacked(b), unpack);
+    if constexpr (kChannels) fold(piece.key_scales(head, b), q, dim, heads, rows, folded(b), folds[b]);
   }
 
   void multiply(int64_t b) const {
-    const uint8_t* keys = piece.keys(head, b);
     if (in_tail(b)) {
-      multiply_keys<Element::bf16>(keys, exact, queries, raw(b), feed);
+      multiply_keys<Element::bf16>(keys[b], exact, queries, raw(b), feed);
     } else {
-      multiply_keys<E>(kInPlace<E> ? keys : unpacked(b), cut, kChannels ? folded(b) : queries, raw(b), feed);
+      multiply_keys<E>(keys[b], cut, kChannels ? folded(b) : queries, raw(b), feed);
     }
   }
 
@@ -285,9 +325,9 @@ struct Scoring {
   }
 
   // The steps of neighbouring blocks go side by side, so that none waits for the stores of the one before it.
-  void run(bool unpack) {
+  void run() {
     for (int64_t step = 0; step < piece.blocks + 2; ++step) {
-      if (step < piece.blocks) prepare(step, unpack);
+      if (step < piece.blocks) prepare(step);
       if (step >= 1 && step <= piece.blocks) multiply(step - 1);
       if (step >= 2) finish(step - 2);
     }
@@ -305,8 +345,8 @@ void score_piece(const Piece& piece, int64_t dim, const float* q, const HeadSpan
       const int64_t row = h * heads.group + tile * kTileHeads, place = h * tiles.each + tile;
       Scoring<E>{piece, tiles, *piece.feed, dim, h, heads_in(heads.group, tile), rows, cut, exact, q + row * dim,
                  tiles.queries + place * exact.chunks * kTileBytes, tiles.query_scale + place * kTileHeads,
-                 scores + row * kRowTokens, folds}
-          .run(tile == 0);
+                 scores + row * kRowTokens, fold_of(dim, heads_in(heads.group, tile)), folds, tile == 0}
+          .run();
     }
   }
 }

@@ -10,7 +10,7 @@ namespace {
 
 template <Element E>
 inline const uint8_t* values_as_tiles(const uint8_t* values, int64_t dim, uint8_t* unpacked) {
-  if constexpr (is_nibble(E)) unpack_nibbles<E>(values, dim * kBlockTokens / 2, unpacked);
+  if constexpr (is_nibble(E)) unpack_nibbles(values, dim * kBlockTokens / 2, unpacked);
   if constexpr (E == Element::f8) unpack_f8(values, kBlockTokens / 4, 4 * dim, unpacked);
   return kInPlace<E> ? values : unpacked;
 }
