@@ -26,8 +26,8 @@ Work carve(Carver& carver, int64_t k_dim, int64_t v_dim, int64_t heads, int64_t 
   Work work = {};
   work.heads = heads;
   work.scores = carver.floats(rows * kRowTokens);
-  work.v_scales = carver.floats(kPieceTokens);
-  work.v_middles = carver.floats(kPieceTokens);
+  work.v_scales = carver.floats(heads * kPieceTokens);
+  work.v_middles = carver.floats(heads * kPieceTokens);
   work.offsets = carver.floats(padded);
   work.old_factor = carver.floats(padded);
   work.new_factor = carver.floats(padded);
@@ -36,7 +36,7 @@ Work carve(Carver& carver, int64_t k_dim, int64_t v_dim, int64_t heads, int64_t 
   work.high = carver.floats(padded);
   work.sum = carver.floats(padded);
   work.folded = carver.floats(group * (k_dim + 1));
-  work.clean = carver.take(2 * element_bytes(Element::f32, v_dim));
+  work.clean = carver.take(2 * heads * element_bytes(Element::f32, v_dim));
 #if defined(__AMX_TILE__)
   work.tiles = carver.take(tiles_bytes(k_dim, v_dim, heads, group));
 #endif
@@ -68,12 +68,14 @@ void copy_clean(const uint8_t* from, int64_t dim, int64_t begin, int64_t end, ui
   }
 }
 
-const uint8_t* clean_values(Element element, const uint8_t* from, int64_t dim, int64_t begin, int64_t end,
-                            uint8_t* to) {
-  if (has_token_scale(element)) return from;  // codes are finite whatever their bits
+// The same for a block of all heads of a span; codes with a scale are finite whatever their bits.
+const uint8_t* clean_values(Element element, const uint8_t* from, int64_t heads, int64_t dim, int64_t begin,
+                            int64_t end, uint8_t* to) {
+  if (has_token_scale(element)) return from;
   choose(element, [&](auto chosen) {
     constexpr Element E = decltype(chosen)::value;
-    if constexpr (!is_nibble(E)) copy_clean<E>(from, dim, begin, end, to);
+    const int64_t bytes = element_bytes(E, dim);
+    for (int64_t h = 0; !is_nibble(E) && h < heads; ++h) copy_clean<E>(from + h * bytes, dim, begin, end, to + h * bytes);
   });
   return to;
 }
@@ -82,82 +84,85 @@ const uint8_t* clean_values(Element element, const uint8_t* from, int64_t dim, i
 struct Source {
   const KvView& view;
   const Run& run;
+  int64_t k_bytes, v_bytes, tail_bytes, k_scale_bytes, v_scale_bytes;  // of one head in one block
+
+  Source(const KvView& view, const Run& run)
+      : view(view),
+        run(run),
+        k_bytes(element_bytes(view.k_element, view.k_dim)),
+        v_bytes(element_bytes(view.v_element, view.v_dim)),
+        tail_bytes(element_bytes(Element::bf16, view.k_dim)),
+        k_scale_bytes(scale_bytes(view.k_element, view.k_dim)),
+        v_scale_bytes(scale_bytes(view.v_element, view.v_dim)) {}
 
   bool in_tail(int64_t i) const { return view.k_element == Element::i4_channel && i == run.channels.tail_block; }
-  Element key_element(int64_t i) const { return in_tail(i) ? Element::bf16 : view.k_element; }
+  int64_t key_bytes(int64_t i) const { return in_tail(i) ? tail_bytes : k_bytes; }
   const uint8_t* keys(int64_t i, int64_t head) const {
-    const uint8_t* from = in_tail(i) ? run.channels.tail : view.k.base + run.ids[i] * view.k.block_bytes;
-    return from + head * element_bytes(key_element(i), view.k_dim);
+    if (in_tail(i)) return run.channels.tail + head * tail_bytes;
+    return view.k.base + run.ids[i] * view.k.block_bytes + head * k_bytes;
   }
   const uint8_t* values(int64_t i, int64_t head) const {
-    return view.v.base + run.ids[i] * view.v.block_bytes + head * element_bytes(view.v_element, view.v_dim);
+    return view.v.base + run.ids[i] * view.v.block_bytes + head * v_bytes;
   }
-  bool has_key_scales(int64_t i) const { return scale_bytes(view.k_element, view.k_dim) > 0 && !in_tail(i); }
+  bool has_key_scales(int64_t i) const { return k_scale_bytes > 0 && !in_tail(i); }
   const uint8_t* key_scales(int64_t i, int64_t head) const {
     const int64_t id = view.k_element == Element::i4_channel ? run.channels.scale_ids[i] : run.ids[i];
-    return view.k_scale.base + id * view.k_scale.block_bytes + head * scale_bytes(view.k_element, view.k_dim);
+    return view.k_scale.base + id * view.k_scale.block_bytes + head * k_scale_bytes;
   }
   const uint8_t* value_scales(int64_t i, int64_t head) const {
-    return view.v_scale.base + run.ids[i] * view.v_scale.block_bytes + head * scale_bytes(view.v_element, view.v_dim);
+    return view.v_scale.base + run.ids[i] * view.v_scale.block_bytes + head * v_scale_bytes;
   }
 };
 
-// Makes a piece that begins at the run's block `first` that of a head of the span.
-void take_head(const Source& source, const HeadSpan& heads, int64_t head, int64_t first, Piece& piece) {
-  piece.head = head;
-  for (int64_t b = 0; b < piece.blocks; ++b) {
-    const int64_t i = first + b, h = heads.first + head;
-    piece.k[b] = source.keys(i, h);
-    piece.v[b] = source.values(i, h);
-    if (source.has_key_scales(i)) piece.k_scale[b] = source.key_scales(i, h);
-    if (has_token_scale(source.view.v_element)) piece.v_scale[b] = source.value_scales(i, h);
-  }
-}
-
-// Blocks first ... first + blocks - 1 of the run, for the span's first head.
+// Blocks first ... first + blocks - 1 of the run.
 Piece piece_of(const Source& source, const HeadSpan& heads, int64_t first, int64_t blocks, Feed& feed) {
   const Run& run = source.run;
   Piece piece = {};
   piece.blocks = blocks;
   piece.begin = first == 0 ? run.begin : 0;
   piece.end = blocks * kBlockTokens - (first + blocks == run.count ? kBlockTokens - run.end : 0);
+  piece.k_step = source.k_bytes;
+  piece.tail_step = source.tail_bytes;
+  piece.k_scale_step = source.k_scale_bytes;
+  piece.v_step = source.v_bytes;
+  piece.v_scale_step = source.v_scale_bytes;
   piece.tail = -1;
-  for (int64_t b = 0; b < blocks; ++b) {
-    if (source.in_tail(first + b)) piece.tail = b;
-  }
   piece.feed = &feed;
-  take_head(source, heads, 0, first, piece);
+  for (int64_t b = 0; b < blocks; ++b) {
+    const int64_t i = first + b;
+    if (source.in_tail(i)) piece.tail = b;
+    piece.k[b] = source.keys(i, heads.first);
+    piece.v[b] = source.values(i, heads.first);
+    if (source.has_key_scales(i)) piece.k_scale[b] = source.key_scales(i, heads.first);
+    if (source.v_scale_bytes > 0) piece.v_scale[b] = source.value_scales(i, heads.first);
+  }
   return piece;
 }
 
 void add_keys(const Source& source, const HeadSpan& heads, int64_t first, int64_t blocks, Feed& feed) {
-  const KvView& view = source.view;
   for (int64_t i = first; i < first + blocks; ++i) {
-    feed.add(source.keys(i, heads.first), heads.count * element_bytes(source.key_element(i), view.k_dim));
-    if (!source.has_key_scales(i)) continue;
-    feed.add(source.key_scales(i, heads.first), heads.count * scale_bytes(view.k_element, view.k_dim));
+    feed.add(source.keys(i, heads.first), heads.count * source.key_bytes(i));
+    if (source.has_key_scales(i)) feed.add(source.key_scales(i, heads.first), heads.count * source.k_scale_bytes);
   }
 }
 
 void add_values(const Source& source, const HeadSpan& heads, int64_t first, int64_t blocks, Feed& feed) {
-  const KvView& view = source.view;
   for (int64_t i = first; i < first + blocks; ++i) {
-    feed.add(source.values(i, heads.first), heads.count * element_bytes(view.v_element, view.v_dim));
-    if (!has_token_scale(view.v_element)) continue;
-    feed.add(source.value_scales(i, heads.first), heads.count * scale_bytes(view.v_element, view.v_dim));
+    feed.add(source.values(i, heads.first), heads.count * source.v_bytes);
+    if (source.v_scale_bytes > 0) feed.add(source.value_scales(i, heads.first), heads.count * source.v_scale_bytes);
   }
 }
 
 // Puts copies without the tokens that do not count in the place of the run's first and last block.
-void clean_piece(const KvView& view, const Work& work, Piece& piece) {
+void clean_piece(const KvView& view, const HeadSpan& heads, const Work& work, Piece& piece) {
   const int64_t last = piece.blocks - 1, left = piece.end - last * kBlockTokens;
   if (piece.begin > 0) {
     const int64_t end = last ? kBlockTokens : left;
-    piece.v[0] = clean_values(view.v_element, piece.v[0], view.v_dim, piece.begin, end, work.clean);
+    piece.v[0] = clean_values(view.v_element, piece.v[0], heads.count, view.v_dim, piece.begin, end, work.clean);
   }
   if (left < kBlockTokens && (last > 0 || piece.begin == 0)) {
-    piece.v[last] = clean_values(view.v_element, piece.v[last], view.v_dim, 0, left,
-                                 work.clean + element_bytes(view.v_element, view.v_dim));
+    piece.v[last] = clean_values(view.v_element, piece.v[last], heads.count, view.v_dim, 0, left,
+                                 work.clean + heads.count * element_bytes(view.v_element, view.v_dim));
   }
 }
 
@@ -168,15 +173,31 @@ Ints counted(const Piece& piece, int64_t first) {
   return (token >= int32_t(piece.begin)) & (token < int32_t(piece.end));
 }
 
-void gather_scales(Element element, const Piece& piece, const Work& work) {
-  for (int64_t t = 0; t < piece.tokens(); t += kLanes) {
-    const uint8_t* from = piece.v_scale[t / kBlockTokens];
-    const Floats scale = token_scales(element, from, t % kBlockTokens);
-    store_floats(work.v_scales + t, piece.partial() ? (counted(piece, t) ? scale : Floats{}) : scale);
-    if (element != Element::i4) continue;
-    const Floats middle = token_middles(from, t % kBlockTokens);
-    store_floats(work.v_middles + t, piece.partial() ? (counted(piece, t) ? middle : Floats{}) : middle);
+// The values' scales, and of i4 their middles, token by token; 0 where a token does not count.
+template <Element E, bool kPartial>
+void gather_scales(const Piece& piece, int64_t heads, const Work& work) {
+  const auto keep = [&](Floats x, int64_t token) { return kPartial ? (counted(piece, token) ? x : Floats{}) : x; };
+  for (int64_t h = 0; h < heads; ++h) {
+    float *scales = work.v_scales + h * kPieceTokens, *middles = work.v_middles + h * kPieceTokens;
+    for (int64_t b = 0; b < piece.blocks; ++b) {
+      const uint8_t* from = piece.value_scales(h, b);
+      for (int64_t i = 0; i < kBlockTokens; i += kLanes) {
+        const int64_t token = b * kBlockTokens + i;
+        store_floats(scales + token, keep(token_scales(E, from, i), token));
+        if constexpr (E == Element::i4) store_floats(middles + token, keep(token_middles(from, i), token));
+      }
+    }
   }
+}
+
+void gather_scales(Element element, const Piece& piece, int64_t heads, const Work& work) {
+  choose(element, [&](auto chosen) {
+    constexpr Element E = decltype(chosen)::value;
+    if constexpr (has_token_scale(E)) {
+      if (piece.partial()) gather_scales<E, true>(piece, heads, work);
+      if (!piece.partial()) gather_scales<E, false>(piece, heads, work);
+    }
+  });
 }
 
 // i4: sum of p (scale * q + middle) = sum of (p * scale) q, as for other codes, and the same sum of p * middle for
@@ -186,47 +207,63 @@ void weigh_middles(const Piece& piece, int64_t group, const Work& work) {
     const float* row = work.scores + g * kRowTokens;
     Floats sum = {};
     for (int64_t t = 0; t < piece.tokens(); t += kLanes) sum += load_floats(row + t) * load_floats(work.v_middles + t);
-    work.offsets[g] = sum_of_lanes(sum) * work.new_factor[g];
+    work.offsets[g] = sum_of_lanes(sum);
   }
 }
 
 void add_offsets(int64_t dim, int64_t group, const Work& work, float* o) {
   for (int64_t g = 0; g < group; ++g) {
-    for (int64_t c = 0; c < dim; ++c) o[g * dim + c] += work.offsets[g];
+    const float offset = work.offsets[g] * work.new_factor[g];
+    for (int64_t c = 0; c < dim; ++c) o[g * dim + c] += offset;
   }
 }
 
-// Caps and masks the scores and finds each head's greatest.
-void find_high(const Piece& piece, int64_t rows, float softcap, const Work& work) {
+void cap_scores(const Piece& piece, int64_t rows, float softcap, const Work& work) {
   for (int64_t g = 0; g < rows; ++g) {
     float* row = work.scores + g * kRowTokens;
-    Floats high = all_lanes(-INFINITY);
-    for (int64_t t = 0; t < piece.tokens(); t += kLanes) {
-      Floats score = load_floats(row + t);
-      if (softcap > 0) score = softcap_lanes(score, softcap);
-      if (piece.partial()) score = counted(piece, t) ? score : all_lanes(-INFINITY);
-      if (softcap > 0 || piece.partial()) store_floats(row + t, score);
-      high = greater_lanes(score, high);
+    for (int64_t t = 0; t < piece.tokens(); t += kLanes) store_floats(row + t, softcap_lanes(load_floats(row + t), softcap));
+  }
+}
+
+void mask_scores(const Piece& piece, int64_t rows, const Work& work) {
+  for (int64_t t = 0; t < piece.tokens(); t += kLanes) {
+    const Ints counts = counted(piece, t);
+    for (int64_t g = 0; g < rows; ++g) {
+      float* row = work.scores + g * kRowTokens;
+      store_floats(row + t, counts ? load_floats(row + t) : all_lanes(-INFINITY));
     }
-    work.high[g] = greatest_of_lanes(high);
-    piece.feed->some();
   }
 }
 
-// Scores to weights exp(score - high), and their sums.
-void weights_of(const Piece& piece, int64_t rows, const Work& work) {
+// Scores to weights exp(score - high), high being each head's greatest score, and their sums. kBlocks: of the piece.
+template <int64_t kBlocks>
+void weights_of(int64_t rows, const Work& work, Feed& feed) {
+  constexpr int64_t kTokens = kBlocks * kBlockTokens;
+  for (int64_t g = 0; g < rows; ++g) {
+    const float* row = work.scores + g * kRowTokens;
+    Floats high = load_floats(row);
+    for (int64_t t = kLanes; t < kTokens; t += kLanes) high = greater_lanes(load_floats(row + t), high);
+    work.high[g] = greatest_of_lanes(high);
+    feed.some();
+  }
   for (int64_t g = 0; g < rows; ++g) {
     float* row = work.scores + g * kRowTokens;
-    const float high = work.high[g] > -INFINITY ? work.high[g] : 0.0f;
+    const Floats high = all_lanes(work.high[g] > -INFINITY ? work.high[g] : 0.0f);
     Floats sum = {};
-    for (int64_t t = 0; t < piece.tokens(); t += kLanes) {
+    for (int64_t t = 0; t < kTokens; t += kLanes) {
       const Floats weight = exp_falling(load_floats(row + t) - high);
       store_floats(row + t, weight);
       sum += weight;
     }
     work.sum[g] = sum_of_lanes(sum);
-    piece.feed->some();
+    feed.some();
   }
+}
+
+void weights_of(const Piece& piece, int64_t rows, float softcap, const Work& work) {
+  if (softcap > 0) cap_scores(piece, rows, softcap, work);
+  if (piece.partial()) mask_scores(piece, rows, work);
+  choose_blocks(piece.blocks, [&](auto blocks) { weights_of<decltype(blocks)::value>(rows, work, *piece.feed); });
 }
 
 // Brings the sums m and l up to date; the factors for o are left in `work`. A head that has seen no finite score keeps
@@ -247,11 +284,11 @@ void merge(int64_t rows, const Work& work) {
 class Reader {
  public:
   Reader(const KvView& view, const float* q, const HeadSpan& heads, const Work& work)
-      : view_(view), q_(q), group_(heads.group), work_(work) {
+      : view_(view), q_(q), heads_(heads), work_(work) {
 #if defined(__AMX_TILE__)
     tile_keys_ = tiles_take_keys(view.k_element, view.k_dim);
     tile_values_ = tiles_take_values(view.v_element, view.v_dim);
-    if (tile_keys_) ready_tiles(view, q, heads, work);
+    if (tile_keys_) ready_queries(view, q, heads, work);
     if (tile_keys_ || tile_values_) begin_tiles(heads.group);
 #endif
   }
@@ -264,44 +301,46 @@ class Reader {
   Reader& operator=(const Reader&) = delete;
 
   void score(const Piece& piece) const {
-    const Work work = work_.from(piece.head * group_);
-    const float* q = q_ + piece.head * group_ * view_.k_dim;
+    if (tile_keys_) {
 #if defined(__AMX_TILE__)
-    if (tile_keys_) return score_tiles(view_, piece, q, group_, work);
+      score_tiles(view_, piece, q_, heads_, work_);
 #endif
-    for (int64_t b = 0; b < piece.blocks; ++b) {
-      piece.feed->some();
-      score_lanes(b == piece.tail ? Element::bf16 : view_.k_element, piece.k[b], piece.k_scale[b], view_.k_dim, q,
-                  group_, work.folded, work.scores + b * kBlockTokens);
+      return;
+    }
+    for (int64_t h = 0; h < heads_.count; ++h) {
+      const Work work = work_.of(h, heads_.group);
+      for (int64_t b = 0; b < piece.blocks; ++b) {
+        piece.feed->some();
+        score_lanes(b == piece.tail ? Element::bf16 : view_.k_element, piece.keys(h, b), piece.key_scales(h, b),
+                    view_.k_dim, q_ + h * heads_.group * view_.k_dim, heads_.group, work.folded,
+                    work.scores + b * kBlockTokens);
+      }
     }
   }
 
-  // o: of all heads.
   void weigh(const Piece& piece, float* o) const {
-    const Work work = work_.from(piece.head * group_);
+    gather_scales(view_.v_element, piece, heads_.count, work_);
+    if (tile_values_) {
+#if defined(__AMX_TILE__)
+      weigh_tiles(view_, piece, heads_, work_, o);
+#endif
+      return;
+    }
     const bool middles = view_.v_element == Element::i4;
-    o += piece.head * group_ * view_.v_dim;
-    if (has_token_scale(view_.v_element)) gather_scales(view_.v_element, piece, work);
-    if (middles) weigh_middles(piece, group_, work);
-    weigh_values(piece, work, o);
-    if (middles) add_offsets(view_.v_dim, group_, work, o);
+    for (int64_t h = 0; h < heads_.count; ++h, o += heads_.group * view_.v_dim) {
+      const Work work = work_.of(h, heads_.group);
+      if (middles) weigh_middles(piece, heads_.group, work);
+      weigh_lanes(view_.v_element, piece, h, view_.v_dim, heads_.group, work, o);
+      if (middles) add_offsets(view_.v_dim, heads_.group, work, o);
+    }
   }
 
  private:
-  void weigh_values(const Piece& piece, const Work& work, float* o) const {
-#if defined(__AMX_TILE__)
-    if (tile_values_) return weigh_tiles(view_, piece, group_, work, o);
-#endif
-    weigh_lanes(view_.v_element, piece, view_.v_dim, group_, work, o);
-  }
-
   const KvView& view_;
   const float* q_;
-  int64_t group_;
+  const HeadSpan& heads_;
   const Work& work_;
-#if defined(__AMX_TILE__)
-  bool tile_keys_, tile_values_;
-#endif
+  bool tile_keys_ = false, tile_values_ = false;
 };
 
 // How often the steps of a piece ask the feed for some: about once in 50 ns.
@@ -314,7 +353,7 @@ void attend_run(const KvView& view, const HeadSpan& heads, const float* q, const
   if (run.count == 0) return;
   Carver carver = {static_cast<uint8_t*>(scratch), -reinterpret_cast<intptr_t>(scratch) & 63};
   const Work work = carve(carver, view.k_dim, view.v_dim, heads.count, heads.group);
-  const Source source = {view, run};
+  const Source source(view, run);
   const int64_t known = run.count + run.more, rows = heads.rows();
   const auto least = [](int64_t a, int64_t b) { return a < b ? a : b; };
   Feed feed;
@@ -337,18 +376,11 @@ void attend_run(const KvView& view, const HeadSpan& heads, const float* q, const
     feed.deal(points_of(view, blocks, heads));
     Piece piece = piece_of(source, heads, first, blocks, feed);
     if (piece.begin >= piece.end) continue;
-    for (int64_t h = 0; h < heads.count; ++h) {
-      if (h > 0) take_head(source, heads, h, first, piece);
-      reader.score(piece);
-    }
-    find_high(piece, rows, softcap, work);
-    weights_of(piece, rows, work);
+    reader.score(piece);
+    weights_of(piece, rows, softcap, work);
     merge(rows, work);
-    for (int64_t h = 0; h < heads.count; ++h) {
-      take_head(source, heads, h, first, piece);
-      if (piece.partial()) clean_piece(view, work, piece);
-      reader.weigh(piece, state.o);
-    }
+    if (piece.partial()) clean_piece(view, heads, work, piece);
+    reader.weigh(piece, state.o);
     feed.rest();
   }
   std::memcpy(state.m, work.m, size_t(rows) * 4);

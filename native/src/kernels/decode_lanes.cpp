@@ -56,14 +56,15 @@ void score_heads(const uint8_t* keys, int64_t dim, const float* q, int64_t group
 // Weighted values of C vectors of channels, from channel `first` on, for N heads over the whole piece. kPart: one
 // vector, of which only `count` channels exist.
 template <Element E, int64_t N, int64_t C, bool kPart>
-void weigh_channels(const Piece& piece, int64_t dim, int64_t first, int64_t count, const float* weights,
+void weigh_channels(const Piece& piece, int64_t head, int64_t dim, int64_t first, int64_t count, const float* weights,
                     const float* old_factor, const float* new_factor, float* o) {
   constexpr int64_t per = per_word(E);
   Floats sums[N][C] = {};
   for (int64_t b = 0; b < piece.blocks; ++b) {
     piece.feed->some();
+    const uint8_t* values = piece.values(head, b);
     for (int64_t group = 0; group < kBlockTokens / per; ++group) {
-      const uint8_t* row = piece.v[b] + value_row_offset(E, dim, group) + first * 4;
+      const uint8_t* row = values + value_row_offset(E, dim, group) + first * 4;
       const float* p = weights + b * kBlockTokens + group * per;
       const int upper = int(group * per / kHalf);
       Words words[C];
@@ -87,26 +88,26 @@ void weigh_channels(const Piece& piece, int64_t dim, int64_t first, int64_t coun
 }
 
 template <Element E, int64_t N>
-void weigh_heads(const Piece& piece, int64_t dim, int64_t group, const float* weights, const float* old_factor,
-                 const float* new_factor, float* o) {
+void weigh_heads(const Piece& piece, int64_t head, int64_t dim, int64_t group, const float* weights,
+                 const float* old_factor, const float* new_factor, float* o) {
   constexpr int64_t C = kLanes == 16 ? 4 : 2;
   int64_t g = 0;
   for (; g + N <= group; g += N) {
     const float* p = weights + g * kRowTokens;
     int64_t c = 0;
     for (; c + C * kLanes <= dim; c += C * kLanes) {
-      weigh_channels<E, N, C, false>(piece, dim, c, 0, p, old_factor + g, new_factor + g, o + g * dim);
+      weigh_channels<E, N, C, false>(piece, head, dim, c, 0, p, old_factor + g, new_factor + g, o + g * dim);
     }
     for (; c + kLanes <= dim; c += kLanes) {
-      weigh_channels<E, N, 1, false>(piece, dim, c, 0, p, old_factor + g, new_factor + g, o + g * dim);
+      weigh_channels<E, N, 1, false>(piece, head, dim, c, 0, p, old_factor + g, new_factor + g, o + g * dim);
     }
     if (c < dim) {
-      weigh_channels<E, N, 1, true>(piece, dim, c, dim - c, p, old_factor + g, new_factor + g, o + g * dim);
+      weigh_channels<E, N, 1, true>(piece, head, dim, c, dim - c, p, old_factor + g, new_factor + g, o + g * dim);
     }
   }
   if constexpr (N > 1) {
     if (g < group) {
-      weigh_heads<E, N - 1>(piece, dim, group - g, weights + g * kRowTokens, old_factor + g, new_factor + g,
+      weigh_heads<E, N - 1>(piece, head, dim, group - g, weights + g * kRowTokens, old_factor + g, new_factor + g,
                             o + g * dim);
     }
   }
@@ -135,7 +136,8 @@ void score_lanes(Element element, const uint8_t* keys, const uint8_t* scales, in
   }
 }
 
-void weigh_lanes(Element element, const Piece& piece, int64_t dim, int64_t group, const Work& work, float* o) {
+void weigh_lanes(Element element, const Piece& piece, int64_t head, int64_t dim, int64_t group, const Work& work,
+                 float* o) {
   if (has_token_scale(element)) {
     for (int64_t g = 0; g < group; ++g) {
       float* row = work.scores + g * kRowTokens;
@@ -147,7 +149,7 @@ void weigh_lanes(Element element, const Piece& piece, int64_t dim, int64_t group
   choose(element, [&](auto chosen) {
     constexpr Element E = decltype(chosen)::value;
     if constexpr (is_for_values(E)) {
-      weigh_heads<E, kHeads>(piece, dim, group, work.scores, work.old_factor, work.new_factor, o);
+      weigh_heads<E, kHeads>(piece, head, dim, group, work.scores, work.old_factor, work.new_factor, o);
     }
   });
 }

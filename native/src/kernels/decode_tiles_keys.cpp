@@ -17,6 +17,11 @@ inline void split_signed(__m512 x, uint8_t* coarse, uint8_t* fine) {
 }
 
 constexpr float kQueryLimit = 32512.0f;  // 127 * 256
+// The same, so that 256 times `most` channels' products with a byte stay below 2^31 (see whole_of).
+inline float query_limit(int64_t dim, int64_t most) {
+  return dim <= most ? kQueryLimit : kQueryLimit * float(most) / float(dim);
+}
+constexpr int64_t kMostSigned = 512, kMostUnsigned = 256;
 
 // Where 16 channels of a head from `channel` on lie in the tiles of queries. numbers: per 64-byte row.
 inline uint8_t* query_place(uint8_t* queries, const Cut& cut, int64_t numbers, int64_t channel) {
@@ -48,11 +53,12 @@ float greatest_size(const float* x, int64_t count) {
 void ready_integers(const float* q, int64_t dim, int64_t group, uint8_t* queries, float* scale) {
   const Cut cut = Cut::of(Element::i8, dim);
   const int64_t heads = tile_heads(group);
+  const float limit = query_limit(dim, kMostSigned);
   std::memset(queries, 0, size_t(head_tiles(group) * cut.chunks * kTileBytes));
   for (int64_t g = 0; g < group; ++g) {
     uint8_t* tile = queries + g / kTileHeads * cut.chunks * kTileBytes + g % kTileHeads * kRowStride;
-    const float greatest = greatest_size(q + g * dim, dim), factor = greatest > 1e-30f ? kQueryLimit / greatest : 0.0f;
-    scale[g] = greatest / kQueryLimit;
+    const float greatest = greatest_size(q + g * dim, dim), factor = greatest > 1e-30f ? limit / greatest : 0.0f;
+    scale[g] = greatest / limit;
     for (int64_t c = 0; c < dim; c += 16) {
       uint8_t* to = query_place(tile, cut, 64, c);
       split_signed(_mm512_loadu_ps(q + g * dim + c) * factor, to, to + heads * kRowStride);
@@ -69,6 +75,20 @@ inline __m512 halves_at(const uint8_t* codes, int64_t i) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + 2 * i)));
 }
 
+// Which bytes of two vectors of 16-bit integers, packed from four of 32 bits, are their low and their high ones, in order.
+struct UnpackedBytes {
+  alignas(64) uint8_t low[64], high[64];
+
+  constexpr UnpackedBytes() : low(), high() {
+    for (int i = 0; i < 64; ++i) {
+      const int vector = i / 16, lane = i % 16 / 4, place = lane * 8 + vector % 2 * 4 + i % 4;
+      low[i] = uint8_t(vector / 2 * 64 + 2 * place);
+      high[i] = uint8_t(low[i] + 1);
+    }
+  }
+};
+constexpr UnpackedBytes kUnpacked;
+
 // op over the lanes of each of four vectors, one result per lane.
 template <typename Op>
 inline __m128 over_lanes(const __m512* of, Op op) {
@@ -82,27 +102,27 @@ inline __m128 over_lanes(const __m512* of, Op op) {
 
 // Writes 64 integers of at most 32512, each with 128 added, as split_signed does.
 inline void split_64(const __m512i* x, uint8_t* coarse, uint8_t* fine) {
-  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  const __m512i low_byte = _mm512_set1_epi16(0xff), first = _mm512_packs_epi32(x[0], x[1]),
-                second = _mm512_packs_epi32(x[2], x[3]);
-  const __m512i high = _mm512_packus_epi16(_mm512_srli_epi16(first, 8), _mm512_srli_epi16(second, 8));
-  const __m512i low = _mm512_packus_epi16(_mm512_and_si512(first, low_byte), _mm512_and_si512(second, low_byte));
+  const __m512i first = _mm512_packs_epi32(x[0], x[1]), second = _mm512_packs_epi32(x[2], x[3]);
+  const __m512i low = _mm512_load_si512(kUnpacked.low), high = _mm512_load_si512(kUnpacked.high);
   const __m512i sign = _mm512_set1_epi8(int8_t(0x80));
-  _mm512_storeu_si512(coarse, _mm512_permutexvar_epi32(order, high));
-  _mm512_storeu_si512(fine, _mm512_permutexvar_epi32(order, _mm512_xor_si512(low, sign)));
+  _mm512_storeu_si512(coarse, _mm512_permutex2var_epi8(first, high, second));
+  _mm512_storeu_si512(fine, _mm512_xor_si512(_mm512_permutex2var_epi8(first, low, second), sign));
 }
 
-// fold_queries for N <= 4 heads and channels by 64: the heads' reductions go together, and so do 64 integers.
-template <int64_t N>
-void fold_heads(const uint8_t* scales, const float* q, int64_t dim, int64_t rows, uint8_t* queries, float* scale,
-                float* offset) {
-  __m512 greatest[4] = {}, sum[4] = {};
-  for (int64_t c = 0; c < dim; c += 16) {
-    const __m512 step = halves_at(scales, c), middle = step * 8.0f + halves_at(scales, dim + c);
+// fold_queries for N <= 4 heads and kChunks chunks of 64 channels: the heads' reductions go together, and so do 64
+// integers.
+template <int64_t N, int64_t kChunks>
+void fold_heads(const uint8_t* scales, const float* q, int64_t rows, uint8_t* queries, float* scale, float* offset) {
+  constexpr int64_t dim = kChunks * 64, kVectors = dim / 16;
+  constexpr int kGreaterSize = 0b1011;  // of vrangeps: the greater absolute value
+  __m512 greatest[4] = {}, sum[4] = {}, product[N][kVectors];
+  for (int64_t c = 0; c < kVectors; ++c) {
+    const __m512 step = halves_at(scales, c * 16), least = halves_at(scales, dim + c * 16);
     for (int64_t g = 0; g < N; ++g) {
-      const __m512 x = _mm512_loadu_ps(q + g * dim + c);
-      greatest[g] = _mm512_max_ps(greatest[g], _mm512_abs_ps(x * step));
-      sum[g] += x * middle;
+      const __m512 x = _mm512_loadu_ps(q + g * dim + c * 16);
+      product[g][c] = x * step;
+      greatest[g] = _mm512_range_ps(greatest[g], product[g][c], kGreaterSize);
+      sum[g] = _mm512_fmadd_ps(x, least, sum[g]);
     }
   }
   const auto add = [](__m512 a, __m512 b) { return a + b; };
@@ -112,15 +132,12 @@ void fold_heads(const uint8_t* scales, const float* q, int64_t dim, int64_t rows
   _mm_store_ps(factors, _mm_maskz_div_ps(_mm_cmp_ps_mask(most, _mm_set1_ps(1e-30f), _CMP_GT_OQ), limit, most));
   _mm_storeu_ps(scale, most * (1.0f / kQueryLimit));
   _mm_storeu_ps(offset, over_lanes(sum, add));
-  for (int64_t chunk = 0; chunk < dim / 64; ++chunk) {
-    __m512 steps[4];
-    for (int64_t i = 0; i < 4; ++i) steps[i] = halves_at(scales, chunk * 64 + i * 16);
-    for (int64_t g = 0; g < N; ++g) {
-      const __m512 factor = _mm512_set1_ps(factors[g]), half = _mm512_set1_ps(128.0f);
+  for (int64_t g = 0; g < N; ++g) {
+    const __m512 factor = _mm512_set1_ps(factors[g]), half = _mm512_set1_ps(128.0f);
+    for (int64_t chunk = 0; chunk < kChunks; ++chunk) {
       __m512i whole[4];
       for (int64_t i = 0; i < 4; ++i) {
-        const __m512 x = _mm512_loadu_ps(q + g * dim + chunk * 64 + i * 16) * steps[i];
-        whole[i] = _mm512_cvtps_epi32(_mm512_fmadd_ps(x, factor, half));
+        whole[i] = _mm512_cvtps_epi32(_mm512_fmadd_ps(product[g][chunk * 4 + i], factor, half));
       }
       uint8_t* to = queries + chunk * kTileBytes + g * kRowStride;
       split_64(whole, to, to + rows * kRowStride);
@@ -128,31 +145,36 @@ void fold_heads(const uint8_t* scales, const float* q, int64_t dim, int64_t rows
   }
 }
 
-// Queries of up to 8 heads times the channel scales of one block, in integers; offset: the products with what a code of
-// 8 stands for.
-void fold_queries(const uint8_t* scales, const float* q, int64_t dim, int64_t heads, int64_t rows, uint8_t* queries,
-                  Fold& fold) {
-  for (int64_t g = 0; dim % 64 == 0 && g < heads; g += 4) {
-    const float* from = q + g * dim;
-    uint8_t* to = queries + g * kRowStride;
-    float *scale = fold.scale + g, *offset = fold.offset + g;
-    if (heads - g >= 4) fold_heads<4>(scales, from, dim, rows, to, scale, offset);
-    if (heads - g == 3) fold_heads<3>(scales, from, dim, rows, to, scale, offset);
-    if (heads - g == 2) fold_heads<2>(scales, from, dim, rows, to, scale, offset);
-    if (heads - g == 1) fold_heads<1>(scales, from, dim, rows, to, scale, offset);
+// Queries of up to 8 heads times the channel scales of one block, in integers; offset: their products with the least
+// values. rows: of each part.
+using FoldQueries = void (*)(const uint8_t* scales, const float* q, int64_t dim, int64_t heads, int64_t rows,
+                             uint8_t* queries, Fold& fold);
+
+template <int64_t N, int64_t kChunks>
+void fold_chunks(const uint8_t* scales, const float* q, int64_t, int64_t, int64_t rows, uint8_t* queries, Fold& fold) {
+  constexpr int64_t kFirst = N < 4 ? N : 4;
+  fold_heads<kFirst, kChunks>(scales, q, rows, queries, fold.scale, fold.offset);
+  if constexpr (N > 4) {
+    fold_heads<N - 4, kChunks>(scales, q + 4 * 64 * kChunks, rows, queries + 4 * kRowStride, fold.scale + 4,
+                               fold.offset + 4);
   }
-  if (dim % 64 == 0) return;
+}
+
+void fold_any(const uint8_t* scales, const float* q, int64_t dim, int64_t heads, int64_t rows, uint8_t* queries,
+              Fold& fold) {
   const Cut cut = Cut::of(Element::i4_channel, dim);
   const auto halves = [&](int64_t i) { return halves_at(scales, i); };
+  std::memset(queries, 0, size_t(cut.chunks * kTileBytes));
+  const float limit = query_limit(dim, kMostUnsigned);
   for (int64_t g = 0; g < heads; ++g) {
     __m512 greatest = _mm512_setzero_ps(), sum = _mm512_setzero_ps();
     for (int64_t c = 0; c < dim; c += 16) {
-      const __m512 x = _mm512_loadu_ps(q + g * dim + c), step = halves(c);
-      greatest = _mm512_max_ps(greatest, _mm512_abs_ps(x * step));
-      sum += x * (step * 8.0f + halves(dim + c));
+      const __m512 x = _mm512_loadu_ps(q + g * dim + c);
+      greatest = _mm512_max_ps(greatest, _mm512_abs_ps(x * halves(c)));
+      sum += x * halves(dim + c);
     }
-    const float most = _mm512_reduce_max_ps(greatest), factor = most > 1e-30f ? kQueryLimit / most : 0.0f;
-    fold.scale[g] = most / kQueryLimit;
+    const float most = _mm512_reduce_max_ps(greatest), factor = most > 1e-30f ? limit / most : 0.0f;
+    fold.scale[g] = most / limit;
     fold.offset[g] = _mm512_reduce_add_ps(sum);
     for (int64_t c = 0; c < dim; c += 16) {
       uint8_t* to = query_place(queries, cut, 64, c) + g * kRowStride;
@@ -161,117 +183,170 @@ void fold_queries(const uint8_t* scales, const float* q, int64_t dim, int64_t he
   }
 }
 
-template <Element E>
-inline void keys_as_tiles(const uint8_t* keys, int64_t dim, uint8_t* unpacked) {
-  if constexpr (is_nibble(E)) unpack_nibbles<E>(keys, dim * kBlockTokens / 2, unpacked);
-  if constexpr (E == Element::f8) unpack_f8(keys, dim / 2, kRowBytes, unpacked);
+template <int64_t kChunks>
+FoldQueries fold_of_chunks(int64_t heads) {
+  constexpr FoldQueries by_heads[] = {fold_chunks<1, kChunks>, fold_chunks<2, kChunks>, fold_chunks<3, kChunks>,
+                                      fold_chunks<4, kChunks>, fold_chunks<5, kChunks>, fold_chunks<6, kChunks>,
+                                      fold_chunks<7, kChunks>, fold_chunks<8, kChunks>};
+  return by_heads[heads - 1];
 }
 
-// Products of one block's keys and a tile of queries to raw [16 rows][32 tokens], kRowTokens apart.
+FoldQueries fold_of(int64_t dim, int64_t heads) {
+  if (dim == 64) return fold_of_chunks<1>(heads);
+  if (dim == 128) return fold_of_chunks<2>(heads);
+  if (dim == 256) return fold_of_chunks<4>(heads);
+  return fold_any;
+}
+
+// The codes of i4_channel have no sign, and of the two in a byte the high one needs no unpacking: bytes as they lie are
+// 16 * high + low, so that products with them, less those with the low nibbles, are 16 times those with the high ones.
+inline void unpack_low(const uint8_t* from, int64_t bytes, uint8_t* to) {
+  const __m512i mask = _mm512_set1_epi8(0x0f);
+  for (int64_t i = 0; i < bytes; i += 64) {
+    _mm512_storeu_si512(to + i, _mm512_and_si512(_mm512_loadu_si512(from + i), mask));
+  }
+}
+
+// Where the tiles of tokens 0 ... 15 and of tokens 16 ... 31 are read from.
+struct KeyTiles {
+  const uint8_t *first, *second;
+};
+
 template <Element E>
-void multiply_keys(const uint8_t* keys, const Cut& cut, const uint8_t* queries, float* raw, Feed& feed) {
-  const uint8_t* second = keys + cut.rows * kRowBytes;
+KeyTiles keys_as_tiles(const uint8_t* keys, int64_t dim, uint8_t* unpacked, bool unpack) {
+  if constexpr (E == Element::i4_channel) {
+    if (unpack) unpack_low(keys, dim * kBlockTokens / 2, unpacked);
+    return {unpacked, keys};
+  } else if constexpr (E == Element::f8) {
+    if (unpack) unpack_f8(keys, dim / 2, kRowBytes, unpacked);
+    keys = unpacked;
+  }
+  return {keys, keys + Cut::of(E, dim).rows * kRowBytes};
+}
+
+#define SCORE_TILES(c)                                                    \
+  if constexpr (E == Element::i4_channel) MULTIPLY_TILES("tdpbsud", c, 4, 5); \
+  if constexpr (E == Element::i8) MULTIPLY_TILES("tdpbssd", c, 4, 5);     \
+  if constexpr (!is_integer(E)) MULTIPLY_TILES("tdpbf16ps", c, 4, 5);
+
+// Products of one block's keys and a tile of queries to raw [16 rows][32 tokens].
+template <Element E>
+void multiply_keys(const KeyTiles& keys, const Cut& cut, const uint8_t* queries, float* raw, Feed& feed) {
   ZERO_TILE(0);
   ZERO_TILE(1);
   for (int64_t chunk = 0; chunk < cut.chunks; ++chunk) {
     const int64_t at = cut.start(chunk) * kRowBytes;
     LOAD_TILE(4, queries + chunk * kTileBytes, kRowStride);
-    LOAD_TILE(5, keys + at, kRowBytes);
+    LOAD_TILE(5, keys.first + at, kRowBytes);
     feed.some();
-    if constexpr (!is_integer(E)) MULTIPLY_TILES("tdpbf16ps", 0, 4, 5);
-    if constexpr (is_integer(E)) MULTIPLY_TILES("tdpbssd", 0, 4, 5);
-    LOAD_TILE(5, second + at, kRowBytes);
-    if constexpr (!is_integer(E)) MULTIPLY_TILES("tdpbf16ps", 1, 4, 5);
-    if constexpr (is_integer(E)) MULTIPLY_TILES("tdpbssd", 1, 4, 5);
+    SCORE_TILES(0)
+    LOAD_TILE(5, keys.second + at, kRowBytes);
+    SCORE_TILES(1)
   }
-  STORE_TILE(0, raw, kRowTokens * 4);
-  STORE_TILE(1, raw + kHalf, kRowTokens * 4);
+  STORE_TILE(0, raw, kBlockTokens * 4);
+  STORE_TILE(1, raw + kHalf, kBlockTokens * 4);
 }
 
 // Raw products of one block to scores. scale, offset: by head; token_scales: by token, or null.
 template <Element E>
 void finish_scores(const float* raw, int64_t heads, int64_t rows, const float* scale, const float* offset,
                    const uint8_t* token_scales, float* scores) {
-  for (int64_t g = 0; g < heads; ++g) {
-    for (int64_t t = 0; t < kBlockTokens; t += 16) {
-      const __m512 coarse = _mm512_loadu_ps(raw + g * kRowTokens + t);
-      const __m512 fine = _mm512_loadu_ps(raw + (rows + g) * kRowTokens + t);
-      __m512 score = coarse + fine;
-      if constexpr (is_integer(E)) {
-        score = _mm512_cvtepi32_ps((__m512i)coarse) * 256.0f + _mm512_cvtepi32_ps((__m512i)fine);
-        score *= scale[g] * (is_nibble(E) ? 1.0f / 16 : 1.0f);
-      }
+  for (int64_t g = 0; g < heads; ++g, raw += kBlockTokens, scores += kRowTokens) {
+    const float* fine = raw + rows * kBlockTokens;
+    if constexpr (E == Element::i4_channel) {
+      const __m512i low = whole_of(raw, fine), high = _mm512_sub_epi32(whole_of(raw + kHalf, fine + kHalf), low);
+      _mm512_storeu_ps(scores, _mm512_cvtepi32_ps(low) * scale[g] + offset[g]);
+      _mm512_storeu_ps(scores + kHalf, _mm512_cvtepi32_ps(high) * (scale[g] * (1.0f / 16)) + offset[g]);
+      continue;
+    }
+    for (int64_t t = 0; t < kBlockTokens; t += kHalf) {
+      __m512 score;
+      if constexpr (is_integer(E)) score = _mm512_cvtepi32_ps(whole_of(raw + t, fine + t)) * scale[g];
+      if constexpr (!is_integer(E)) score = _mm512_loadu_ps(raw + t) + _mm512_loadu_ps(fine + t);
       if constexpr (has_token_scale(E)) score *= _mm512_loadu_ps(token_scales + t * 4);
-      if constexpr (E == Element::i4_channel) score += offset[g];
-      _mm512_storeu_ps(scores + g * kRowTokens + t, score);
+      _mm512_storeu_ps(scores + t, score);
     }
   }
 }
 
-// What scoring the blocks of a piece for up to 8 heads goes through. One object per element, head tile and piece.
+// What scoring the blocks of a piece for one tile of query heads goes through. One object per element, tile and piece.
 template <Element E>
 struct Scoring {
+  static constexpr bool kChannels = E == Element::i4_channel;
+  static constexpr int64_t kUnpackedBytes = kBlockTokens * (is_integer(E) ? 1 : 2);  // per channel
+
   const Piece& piece;
   const Tiles& tiles;
-  int64_t dim, group, first_head, heads, rows;
-  const float* q;
+  Feed& feed;
+  int64_t dim, head, heads, rows;  // query heads in the tile, and rows of each part
+  Cut cut, exact;                  // of the codes, and of the tail
+  const float* q;                  // of the tile's first head
+  const uint8_t* queries;
+  const float* query_scale;
   float* scores;
-  const uint8_t* keys[kPieceBlocks];
-  Fold folds[kPieceBlocks];
+  FoldQueries fold;
+  Fold* folds;  // [kPieceBlocks]
+  bool unpack;  // not for another tile already
+  KeyTiles keys[kPieceBlocks] = {};
 
-  const uint8_t* queries_of(int64_t b) const {
-    if (E == Element::i4_channel && b != piece.tail) return tiles.folded + b * Cut::of(E, dim).chunks * kTileBytes;
-    const int64_t chunks = Cut::of(E == Element::i4_channel ? Element::bf16 : E, dim).chunks;
-    return tiles.queries + (piece.head * head_tiles(group) + first_head / kTileHeads) * chunks * kTileBytes;
-  }
+  bool in_tail(int64_t b) const { return kChannels && b == piece.tail; }
+  uint8_t* folded(int64_t b) const { return tiles.folded + b * cut.chunks * kTileBytes; }
+  uint8_t* unpacked(int64_t b) const { return tiles.keys + b * dim * kUnpackedBytes; }
+  float* raw(int64_t b) const { return tiles.raw + b * kTileRows * kBlockTokens; }
 
   void prepare(int64_t b) {
-    keys[b] = piece.k[b];
-    piece.feed->some();
-    if (b == piece.tail) return;
-    uint8_t* unpacked = tiles.unpacked + b * tiles.unpacked_bytes;
-    if (first_head == 0) keys_as_tiles<E>(piece.k[b], dim, unpacked);
-    if (!kInPlace<E>) keys[b] = unpacked;
-    if constexpr (E == Element::i4_channel) {
-      uint8_t* folded = tiles.folded + b * Cut::of(E, dim).chunks * kTileBytes;
-      fold_queries(piece.k_scale[b], q + first_head * dim, dim, heads, rows, folded, folds[b]);
+    feed.some();
+    const uint8_t* from = piece.keys(head, b);
+    if (in_tail(b)) {
+      keys[b] = keys_as_tiles<Element::bf16>(from, dim, nullptr, false);
+      return;
     }
+    keys[b] = keys_as_tiles<E>(from, dim, unpacked(b), unpack);
+    if constexpr (kChannels) fold(piece.key_scales(head, b), q, dim, heads, rows, folded(b), folds[b]);
   }
 
   void multiply(int64_t b) const {
-    float* raw = tiles.raw + b * kBlockTokens;
-    if (E == Element::i4_channel && b == piece.tail) {
-      multiply_keys<Element::bf16>(keys[b], Cut::of(Element::bf16, dim), queries_of(b), raw, *piece.feed);
+    if (in_tail(b)) {
+      multiply_keys<Element::bf16>(keys[b], exact, queries, raw(b), feed);
     } else {
-      multiply_keys<E>(keys[b], Cut::of(E, dim), queries_of(b), raw, *piece.feed);
+      multiply_keys<E>(keys[b], cut, kChannels ? folded(b) : queries, raw(b), feed);
     }
   }
 
   void finish(int64_t b) const {
-    piece.feed->some();
-    const float* raw = tiles.raw + b * kBlockTokens;
-    float* to = scores + first_head * kRowTokens + b * kBlockTokens;
-    if (E == Element::i4_channel && b == piece.tail) {
-      finish_scores<Element::bf16>(raw, heads, rows, nullptr, nullptr, nullptr, to);
+    feed.some();
+    float* to = scores + b * kBlockTokens;
+    if (in_tail(b)) {
+      finish_scores<Element::bf16>(raw(b), heads, rows, nullptr, nullptr, nullptr, to);
     } else {
-      const float* scale = E == Element::i4_channel
-                               ? folds[b].scale
-                               : tiles.query_scale + piece.head * head_tiles(group) * kTileHeads + first_head;
-      finish_scores<E>(raw, heads, rows, scale, folds[b].offset, piece.k_scale[b], to);
+      finish_scores<E>(raw(b), heads, rows, kChannels ? folds[b].scale : query_scale, folds[b].offset,
+                       piece.key_scales(head, b), to);
+    }
+  }
+
+  // The steps of neighbouring blocks go side by side, so that none waits for the stores of the one before it.
+  void run() {
+    for (int64_t step = 0; step < piece.blocks + 2; ++step) {
+      if (step < piece.blocks) prepare(step);
+      if (step >= 1 && step <= piece.blocks) multiply(step - 1);
+      if (step >= 2) finish(step - 2);
     }
   }
 };
 
-// The steps of neighbouring blocks go side by side, so that none waits for the stores of the one before it.
 template <Element E>
-void score_piece(const Piece& piece, int64_t dim, const float* q, int64_t group, const Tiles& tiles, float* scores) {
-  for (int64_t g = 0; g < group; g += kTileHeads) {
-    const int64_t heads = group - g < kTileHeads ? group - g : kTileHeads;
-    Scoring<E> scoring = {piece, tiles, dim, group, g, heads, tile_heads(group), q, scores, {}, {}};
-    for (int64_t step = 0; step < piece.blocks + 2; ++step) {
-      if (step < piece.blocks) scoring.prepare(step);
-      if (step >= 1 && step <= piece.blocks) scoring.multiply(step - 1);
-      if (step >= 2) scoring.finish(step - 2);
+void score_piece(const Piece& piece, int64_t dim, const float* q, const HeadSpan& heads, const Tiles& tiles,
+                 float* scores) {
+  const Cut cut = Cut::of(E, dim), exact = Cut::of(E == Element::i4_channel ? Element::bf16 : E, dim);
+  const int64_t rows = tile_heads(heads.group);
+  Fold folds[kPieceBlocks];
+  for (int64_t h = 0; h < heads.count; ++h) {
+    for (int64_t tile = 0; tile < tiles.each; ++tile) {
+      const int64_t row = h * heads.group + tile * kTileHeads, place = h * tiles.each + tile;
+      Scoring<E>{piece, tiles, *piece.feed, dim, h, heads_in(heads.group, tile), rows, cut, exact, q + row * dim,
+                 tiles.queries + place * exact.chunks * kTileBytes, tiles.query_scale + place * kTileHeads,
+                 scores + row * kRowTokens, fold_of(dim, heads_in(heads.group, tile)), folds, tile == 0}
+          .run();
     }
   }
 }
@@ -282,9 +357,10 @@ bool tiles_take_keys(Element element, int64_t dim) {
   return is_tile_element(element) && is_for_keys(element) && dim % 16 == 0 && dim >= (is_integer(element) ? 64 : 32);
 }
 
-void ready_tiles(const KvView& view, const float* q, const HeadSpan& heads, const Work& work) {
-  const int64_t group = heads.group, each = head_tiles(group);
+void ready_queries(const KvView& view, const float* q, const HeadSpan& heads, const Work& work) {
+  const int64_t group = heads.group;
   const Tiles tiles = Tiles::at(work.tiles, view.k_dim, view.v_dim, heads.count, group);
+  const int64_t each = tiles.each;
   for (int64_t h = 0; h < heads.count; ++h, q += group * view.k_dim) {
     if (has_token_scale(view.k_element)) {
       const int64_t bytes = each * Cut::of(Element::i8, view.k_dim).chunks * kTileBytes;
@@ -294,16 +370,13 @@ void ready_tiles(const KvView& view, const float* q, const HeadSpan& heads, cons
       ready_bf16(q, view.k_dim, group, tiles.queries + h * bytes);
     }
   }
-  if (view.k_element == Element::i4_channel) {
-    std::memset(tiles.folded, 0, size_t(kPieceBlocks * Cut::of(view.k_element, view.k_dim).chunks * kTileBytes));
-  }
 }
 
-void score_tiles(const KvView& view, const Piece& piece, const float* q, int64_t group, const Work& work) {
-  const Tiles tiles = Tiles::at(work.tiles, view.k_dim, view.v_dim, work.heads, group);
+void score_tiles(const KvView& view, const Piece& piece, const float* q, const HeadSpan& heads, const Work& work) {
+  const Tiles tiles = Tiles::at(work.tiles, view.k_dim, view.v_dim, heads.count, heads.group);
   choose_tiles(view.k_element, [&](auto chosen) {
     constexpr Element E = decltype(chosen)::value;
-    if constexpr (is_for_keys(E)) score_piece<E>(piece, view.k_dim, q, group, tiles, work.scores);
+    if constexpr (is_for_keys(E)) score_piece<E>(piece, view.k_dim, q, heads, tiles, work.scores);
   });
 }
 

@@ -10,63 +10,108 @@ namespace {
 
 template <Element E>
 inline const uint8_t* values_as_tiles(const uint8_t* values, int64_t dim, uint8_t* unpacked) {
-  if constexpr (is_nibble(E)) unpack_nibbles<E>(values, dim * kBlockTokens / 2, unpacked);
+  if constexpr (is_nibble(E)) unpack_nibbles(values, dim * kBlockTokens / 2, unpacked);
   if constexpr (E == Element::f8) unpack_f8(values, kBlockTokens / 4, 4 * dim, unpacked);
-  return is_nibble(E) || E == Element::f8 ? unpacked : values;
+  return kInPlace<E> ? values : unpacked;
 }
 
 // Integers of weights; the greatest becomes this.
 constexpr float kWeightLimit = 65280.0f;  // 255 * 256
 
 // Weights of one head to two rows of the A tile, in bf16.
-void ready_weights(const float* scores, int64_t tokens, int64_t to_fine, uint8_t* coarse) {
+void split_weights(const float* scores, int64_t tokens, int64_t to_fine, uint8_t* coarse) {
   for (int64_t t = 0; t < tokens; t += 16) {
     split_bf16(_mm512_loadu_ps(scores + t), coarse + 2 * t, coarse + to_fine + 2 * t);
   }
 }
 
-// The same in integers, times the values' scales, against the greatest product; returns what one integer counts.
-float ready_weights(const float* scores, const float* scales, int64_t tokens, int64_t to_fine, uint8_t* coarse) {
-  __m512 products[kPieceTokens / 16], greatest = _mm512_setzero_ps();
-  for (int64_t t = 0; t < tokens; t += 16) {
-    products[t / 16] = _mm512_loadu_ps(scores + t) * _mm512_loadu_ps(scales + t);
-    greatest = _mm512_max_ps(greatest, products[t / 16]);
+// Writes the high and the low bytes of 64 integers of 16 bits without a sign.
+inline void split_64(const __m512i* x, uint8_t* high, uint8_t* low) {
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m512i first = _mm512_packus_epi32(x[0], x[1]), second = _mm512_packus_epi32(x[2], x[3]);
+  const __m512i byte = _mm512_set1_epi16(0xff);
+  const __m512i highs = _mm512_packus_epi16(_mm512_srli_epi16(first, 8), _mm512_srli_epi16(second, 8));
+  const __m512i lows = _mm512_packus_epi16(_mm512_and_si512(first, byte), _mm512_and_si512(second, byte));
+  _mm512_storeu_si512(high, _mm512_permutexvar_epi32(order, highs));
+  _mm512_storeu_si512(low, _mm512_permutexvar_epi32(order, lows));
+}
+
+// The same in integers, times the values' scales, against the greatest product; returns what one integer counts. kBlocks
+// of them, two at a time, so that those of an odd one's place are zero.
+template <int64_t kBlocks>
+float split_weights(const float* scores, const float* scales, int64_t to_fine, uint8_t* coarse) {
+  __m512 products[(kBlocks + 1) / 2 * 4] = {}, greatest = _mm512_setzero_ps();
+  for (int64_t i = 0; i < kBlocks * 2; ++i) {
+    products[i] = _mm512_loadu_ps(scores + 16 * i) * _mm512_loadu_ps(scales + 16 * i);
+    greatest = _mm512_max_ps(greatest, products[i]);
   }
   const float most = _mm512_reduce_max_ps(greatest), factor = most > 1e-30f ? kWeightLimit / most : 0.0f;
-  for (int64_t t = 0; t < tokens; t += 16) {
-    const __m512i whole = _mm512_cvtps_epi32(products[t / 16] * factor);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(coarse + t), _mm512_cvtepi32_epi8(_mm512_srli_epi32(whole, 8)));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(coarse + to_fine + t), _mm512_cvtepi32_epi8(whole));
+  for (int64_t i = 0; i < kBlocks * 2; i += 4) {
+    __m512i whole[4];
+    for (int64_t j = 0; j < 4; ++j) whole[j] = _mm512_cvtps_epi32(products[i + j] * factor);
+    split_64(whole, coarse + 16 * i, coarse + to_fine + 16 * i);
   }
   return most / kWeightLimit;
 }
 
+template <int64_t kBlocks>
+float weighted_sum(const float* scores, const float* x) {
+  __m512 sum = _mm512_setzero_ps();
+  for (int64_t i = 0; i < kBlocks * 2; ++i) sum += _mm512_loadu_ps(scores + 16 * i) * _mm512_loadu_ps(x + 16 * i);
+  return _mm512_reduce_add_ps(sum);
+}
+
+// Weights of all query heads of a KV head to their places in the tiles. work: of the head.
+template <Element E, int64_t kBlocks>
+void ready_weights(int64_t head, int64_t group, const Work& work, const Tiles& tiles) {
+  constexpr int64_t row = weight_row(is_integer(E));
+  const int64_t to_fine = tile_heads(group) * row;
+  for (int64_t g = 0; g < group; ++g) {
+    const int64_t tile = head * tiles.each + g / kTileHeads, place = g % kTileHeads;
+    const float* scores = work.scores + g * kRowTokens;
+    uint8_t* coarse = tiles.weights + (tile * kTileRows + place) * row;
+    if constexpr (is_integer(E)) {
+      const float unit = split_weights<kBlocks>(scores, work.v_scales, to_fine, coarse);
+      tiles.unit[tile * kTileHeads + place] = is_nibble(E) ? unit * (1.0f / 16) : unit;
+      work.offsets[g] = is_nibble(E) ? weighted_sum<kBlocks>(scores, work.v_middles) : 0.0f;
+    } else {
+      split_weights(scores, kBlocks * kBlockTokens, to_fine, coarse);
+    }
+  }
+}
+
 // One tile of 16 channels of values, onto sum tile C.
-#define WEIGH_TILE(c)                                                     \
-  if constexpr (c < N) {                                                  \
-    piece.feed->some();                                                   \
-    if constexpr (is_integer(E)) {                                        \
-      LOAD_TILE(7, from + 64 * c, stride);                                \
-      MULTIPLY_TILES("tdpbusd", c, 6, 7);                                 \
-    } else {                                                              \
-      LOAD_TILE(5, from + 64 * c, stride);                                \
-      MULTIPLY_TILES("tdpbf16ps", c, 4, 5);                               \
-    }                                                                     \
+#define WEIGH_TILE(c)                            \
+  if constexpr (c < N) {                         \
+    piece.feed->some();                          \
+    if constexpr (E == Element::i8) {            \
+      LOAD_TILE(7, from + 64 * c, stride);       \
+      MULTIPLY_TILES("tdpbusd", c, 6, 7);        \
+    } else {                                     \
+      LOAD_TILE(5, from + 64 * c, stride);       \
+      if constexpr (E == Element::i4) {          \
+        MULTIPLY_TILES("tdpbusd", c, 4, 5);      \
+      } else {                                   \
+        MULTIPLY_TILES("tdpbf16ps", c, 4, 5);    \
+      }                                          \
+    }                                            \
   }
 
 // Products of the piece's weights and N tiles of 16 channels, from `channel` on, of its values.
 template <Element E, int N>
 void multiply_values(const Piece& piece, const uint8_t* const* values, int64_t channel, int64_t dim,
                      const uint8_t* weights, float* sums) {
+  constexpr int64_t row = weight_row(is_integer(E)), blocks = E == Element::i4 ? 2 : 1;  // of a tile
   const int64_t stride = dim * 4;
   ZERO_TILE(0);
   if constexpr (N > 1) ZERO_TILE(1);
   if constexpr (N > 2) ZERO_TILE(2);
   if constexpr (N > 3) ZERO_TILE(3);
-  for (int64_t b = 0; b < piece.blocks; ++b) {
+  for (int64_t b = 0; b < piece.blocks; b += blocks) {
     const uint8_t* from = values[b] + channel * 4;
-    if constexpr (is_integer(E)) LOAD_TILE(6, weights + b * kBlockTokens, kRowTokens);
-    if constexpr (!is_integer(E)) LOAD_TILE(4, weights + b * kBlockTokens * 2, kRowTokens * 2);
+    if constexpr (E == Element::i8) LOAD_TILE(6, weights + b * kBlockTokens, row);
+    if constexpr (E == Element::i4) LOAD_TILE(4, weights + b * kBlockTokens, row);
+    if constexpr (!is_integer(E)) LOAD_TILE(4, weights + b * kBlockTokens * 2, row);
     WEIGH_TILE(0)
     WEIGH_TILE(1)
     WEIGH_TILE(2)
@@ -81,49 +126,58 @@ void multiply_values(const Piece& piece, const uint8_t* const* values, int64_t c
 // Products to the state: o = o * old_factor + sum * new_factor.
 template <bool kInteger>
 void finish_values(const float* sums, int64_t dim, int64_t heads, int64_t rows, const float* old_factor,
-                   const float* new_factor, const float* unit, float* o) {
+                   const float* new_factor, const float* unit, const float* offset, float* o) {
   for (int64_t g = 0; g < heads; ++g) {
+    const float factor = kInteger ? new_factor[g] * unit[g] : new_factor[g];
+    const __m512 more = _mm512_set1_ps(kInteger ? new_factor[g] * offset[g] : 0.0f);
     for (int64_t c = 0; c < dim; c += 16) {
-      const __m512 coarse = _mm512_loadu_ps(sums + g * dim + c);
-      const __m512 fine = _mm512_loadu_ps(sums + (rows + g) * dim + c);
-      __m512 sum = coarse + fine;
-      if constexpr (kInteger) sum = _mm512_cvtepi32_ps((__m512i)coarse) * 256.0f + _mm512_cvtepi32_ps((__m512i)fine);
+      const float *coarse = sums + g * dim + c, *fine = sums + (rows + g) * dim + c;
+      __m512 sum;
+      if constexpr (kInteger) sum = _mm512_cvtepi32_ps(whole_of(coarse, fine));
+      if constexpr (!kInteger) sum = _mm512_loadu_ps(coarse) + _mm512_loadu_ps(fine);
       const __m512 old = _mm512_loadu_ps(o + g * dim + c) * old_factor[g];
-      _mm512_storeu_ps(o + g * dim + c, old + sum * (new_factor[g] * unit[g]));
+      _mm512_storeu_ps(o + g * dim + c, kInteger ? old + (sum * factor + more) : old + sum * factor);
     }
   }
 }
 
+// The products of all query heads of one KV head.
 template <Element E>
-void weigh_piece(const Piece& piece, int64_t dim, int64_t group, const Work& work, const Tiles& tiles, float* o) {
-  constexpr bool kInteger = is_integer(E);
-  const int64_t rows = tile_heads(group);
+void weigh_head(const Piece& piece, int64_t dim, int64_t head, const Tiles& tiles) {
+  constexpr int64_t row = weight_row(is_integer(E));
   const uint8_t* values[kPieceBlocks];
   for (int64_t b = 0; b < piece.blocks; ++b) {
-    values[b] = values_as_tiles<E>(piece.v[b], dim, tiles.unpacked + b * tiles.unpacked_bytes);
-  }
-  for (int64_t g = 0; g < group; g += kTileHeads) {
-    const int64_t heads = group - g < kTileHeads ? group - g : kTileHeads;
-    constexpr int64_t row_bytes = kRowTokens * (kInteger ? 1 : 2);
-    float unit[kTileHeads];  // by head, what a product counts
-    for (int64_t h = 0; h < heads; ++h) {
-      const float* scores = work.scores + (g + h) * kRowTokens;
-      uint8_t* coarse = tiles.weights + h * row_bytes;
-      unit[h] = 1;
-      if constexpr (!kInteger) ready_weights(scores, piece.tokens(), rows * row_bytes, coarse);
-      if constexpr (kInteger) {
-        unit[h] = ready_weights(scores, work.v_scales, piece.tokens(), rows * row_bytes, coarse);
-        if (is_nibble(E)) unit[h] *= 1.0f / 16;
-      }
-    }
     piece.feed->some();
+    values[b] = values_as_tiles<E>(piece.values(head, b), dim,
+                                   tiles.values + b * kBlockTokens * dim * (is_integer(E) ? 1 : 2));
+  }
+  for (int64_t tile = head * tiles.each; tile < (head + 1) * tiles.each; ++tile) {
+    const uint8_t* weights = tiles.weights + tile * kTileRows * row;
+    float* sums = tiles.sums + tile * kTileRows * dim;
     int64_t c = 0;
-    for (; c + 64 <= dim; c += 64) multiply_values<E, 4>(piece, values, c, dim, tiles.weights, tiles.sums);
-    if (dim - c == 48) multiply_values<E, 3>(piece, values, c, dim, tiles.weights, tiles.sums);
-    if (dim - c == 32) multiply_values<E, 2>(piece, values, c, dim, tiles.weights, tiles.sums);
-    if (dim - c == 16) multiply_values<E, 1>(piece, values, c, dim, tiles.weights, tiles.sums);
-    finish_values<kInteger>(tiles.sums, dim, heads, rows, work.old_factor + g, work.new_factor + g, unit,
-                            o + g * dim);
+    for (; c + 64 <= dim; c += 64) multiply_values<E, 4>(piece, values, c, dim, weights, sums);
+    if (dim - c == 48) multiply_values<E, 3>(piece, values, c, dim, weights, sums);
+    if (dim - c == 32) multiply_values<E, 2>(piece, values, c, dim, weights, sums);
+    if (dim - c == 16) multiply_values<E, 1>(piece, values, c, dim, weights, sums);
+  }
+}
+
+// All weights before the first product, and all products before the first result is taken to the state, so that nothing
+// waits for what was just stored.
+template <Element E>
+void weigh_piece(const Piece& piece, int64_t dim, const HeadSpan& heads, const Work& work, const Tiles& tiles,
+                 float* o) {
+  choose_blocks(piece.blocks, [&](auto blocks) {
+    for (int64_t h = 0; h < heads.count; ++h) {
+      ready_weights<E, decltype(blocks)::value>(h, heads.group, work.of(h, heads.group), tiles);
+    }
+  });
+  for (int64_t h = 0; h < heads.count; ++h) weigh_head<E>(piece, dim, h, tiles);
+  for (int64_t tile = 0; tile < heads.count * tiles.each; ++tile) {
+    const int64_t g = tile / tiles.each * heads.group + tile % tiles.each * kTileHeads;
+    finish_values<is_integer(E)>(tiles.sums + tile * kTileRows * dim, dim, heads_in(heads.group, tile % tiles.each),
+                                 tile_heads(heads.group), work.old_factor + g, work.new_factor + g,
+                                 tiles.unit + tile * kTileHeads, work.offsets + g, o + g * dim);
   }
 }
 
@@ -147,10 +201,11 @@ void begin_tiles(int64_t group) {
 
 void end_tiles() { asm volatile("tilerelease" ::); }
 
-void weigh_tiles(const KvView& view, const Piece& piece, int64_t group, const Work& work, float* o) {
-  const Tiles tiles = Tiles::at(work.tiles, view.k_dim, view.v_dim, work.heads, group);
+void weigh_tiles(const KvView& view, const Piece& piece, const HeadSpan& heads, const Work& work, float* o) {
+  const Tiles tiles = Tiles::at(work.tiles, view.k_dim, view.v_dim, heads.count, heads.group);
   choose_tiles(view.v_element, [&](auto chosen) {
-    weigh_piece<decltype(chosen)::value>(piece, view.v_dim, group, work, tiles, o);
+    constexpr Element E = decltype(chosen)::value;
+    if constexpr (is_for_values(E)) weigh_piece<E>(piece, view.v_dim, heads, work, tiles, o);
   });
 }
 
