@@ -112,9 +112,15 @@ def rows() -> list[Row]:
     return [*_dense(SMOL), *_levers(), *_batches(), *_around(), *_dense_small(GEMMA), *_dense_small(QWEN)]
 
 
+def _repeats(context: int) -> int:
+    """Of every engine's prefills and decodes: the median is of an engine that has touched its memory, where that is
+    not too long."""
+    return 3 if context <= 8 * K else 1
+
+
 def _ours(model: Model, context: int, weights: str, *, fill: int | None = None, **more: Any) -> Job:
-    repeats = 3 if context <= 2 * K else 1
     fill = context if fill is None else fill
+    repeats = _repeats(context)
     return Job(engine="ours", model=model, context=context, fill=fill, weights=weights, repeats=repeats, **more)
 
 
@@ -125,20 +131,27 @@ def _both(model: Model, context: int, **more: Any) -> dict[str, Job]:
 def _llama(model: Model, context: int, *, flash: bool, **more: Any) -> Job:
     """Its prefill is best with flash attention, its decode without."""
     fill = context if flash else min(context, FILL_TOKENS)
-    repeats = 2 if context <= 2 * K else 1
+    repeats = _repeats(context)
     return Job(engine="llama", model=model, context=context, fill=fill, flash=flash, repeats=repeats, **more)
 
 
 def _hf(model: Model, context: int, **more: Any) -> Job:
-    return Job(
-        engine="hf", model=model, context=context, fill=context, decode=12, repeats=2 if context <= 2 * K else 1, **more
-    )
+    repeats = _repeats(context)
+    return Job(engine="hf", model=model, context=context, fill=context, decode=12, repeats=repeats, **more)
 
 
 def _vllm(model: Model, contexts: tuple[int, ...], batch: int = 1) -> Job:
     longest = max(contexts)
+    repeats = _repeats(longest)
     return Job(
-        engine="vllm", model=model, context=longest, fill=longest, contexts=contexts, batch=batch, repeats=2, decode=12
+        engine="vllm",
+        model=model,
+        context=longest,
+        fill=longest,
+        contexts=contexts,
+        batch=batch,
+        repeats=repeats,
+        decode=12,
     )
 
 

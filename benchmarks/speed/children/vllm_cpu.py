@@ -41,7 +41,7 @@ def main() -> None:
     measured = {}
     first_token = 0.0
     for context in task["contexts"]:
-        runs = [run(model, ids[:context], task) for _ in range(task["repeats"] if context <= 2048 else 1)]
+        runs = [run(model, ids[:context], task) for _ in range(task["repeats"])]
         first_token = first_token or runs[0][3]
         measured[context] = {
             "prefill_s": [one[0] for one in runs],
