@@ -81,10 +81,11 @@ typedef uint16_t Shorts __attribute__((vector_size(2 * kLanes)));
 static inline Floats load_f16(const uint8_t* from) {
 #if defined(__AVX512F__)
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-#endif
+#else
   Shorts codes;
   std::memcpy(&codes, from, sizeof codes);
   return from_f16(__builtin_convertvector(codes, Words));
+#endif
 }
 
 // The scales of one head's tokens `first` ... in a block, and what i4 adds to their scaled codes.
