@@ -71,24 +71,6 @@ struct Fold {
   float scale[kTileHeads], offset[kTileHeads];
 };
 
-inline __m512 halves_at(const uint8_t* codes, int64_t i) {
-  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + 2 * i)));
-}
-
-// Which bytes of two vectors of 16-bit integers, packed from four of 32 bits, are their low and their high ones, in order.
-struct UnpackedBytes {
-  alignas(64) uint8_t low[64], high[64];
-
-  constexpr UnpackedBytes() : low(), high() {
-    for (int i = 0; i < 64; ++i) {
-      const int vector = i / 16, lane = i % 16 / 4, place = lane * 8 + vector % 2 * 4 + i % 4;
-      low[i] = uint8_t(vector / 2 * 64 + 2 * place);
-      high[i] = uint8_t(low[i] + 1);
-    }
-  }
-};
-constexpr UnpackedBytes kUnpacked;
-
 // op over the lanes of each of four vectors, one result per lane.
 template <typename Op>
 inline __m128 over_lanes(const __m512* of, Op op) {
@@ -101,23 +83,21 @@ inline __m128 over_lanes(const __m512* of, Op op) {
 }
 
 // Writes 64 integers of at most 32512, each with 128 added, as split_signed does.
-inline void split_64(const __m512i* x, uint8_t* coarse, uint8_t* fine) {
-  const __m512i first = _mm512_packs_epi32(x[0], x[1]), second = _mm512_packs_epi32(x[2], x[3]);
-  const __m512i low = _mm512_load_si512(kUnpacked.low), high = _mm512_load_si512(kUnpacked.high);
-  const __m512i sign = _mm512_set1_epi8(int8_t(0x80));
-  _mm512_storeu_si512(coarse, _mm512_permutex2var_epi8(first, high, second));
-  _mm512_storeu_si512(fine, _mm512_xor_si512(_mm512_permutex2var_epi8(first, low, second), sign));
+inline void split_signed(const __m512i* x, uint8_t* coarse, uint8_t* fine) {
+  const Bytes bytes = bytes_of(_mm512_packs_epi32(x[0], x[1]), _mm512_packs_epi32(x[2], x[3]));
+  _mm512_storeu_si512(coarse, bytes.high);
+  _mm512_storeu_si512(fine, _mm512_xor_si512(bytes.low, _mm512_set1_epi8(int8_t(0x80))));
 }
 
-// fold_queries for N <= 4 heads and kChunks chunks of 64 channels: the heads' reductions go together, and so do 64
-// integers.
+// What FoldQueries does for N <= 4 heads and kChunks chunks of 64 channels: the heads' reductions go together, and so do
+// 64 integers.
 template <int64_t N, int64_t kChunks>
 void fold_heads(const uint8_t* scales, const float* q, int64_t rows, uint8_t* queries, float* scale, float* offset) {
   constexpr int64_t dim = kChunks * 64, kVectors = dim / 16;
   constexpr int kGreaterSize = 0b1011;  // of vrangeps: the greater absolute value
   __m512 greatest[4] = {}, sum[4] = {}, product[N][kVectors];
   for (int64_t c = 0; c < kVectors; ++c) {
-    const __m512 step = halves_at(scales, c * 16), least = halves_at(scales, dim + c * 16);
+    const __m512 step = load_f16(scales + 32 * c), least = load_f16(scales + 2 * dim + 32 * c);
     for (int64_t g = 0; g < N; ++g) {
       const __m512 x = _mm512_loadu_ps(q + g * dim + c * 16);
       product[g][c] = x * step;
@@ -140,7 +120,7 @@ void fold_heads(const uint8_t* scales, const float* q, int64_t rows, uint8_t* qu
         whole[i] = _mm512_cvtps_epi32(_mm512_fmadd_ps(product[g][chunk * 4 + i], factor, half));
       }
       uint8_t* to = queries + chunk * kTileBytes + g * kRowStride;
-      split_64(whole, to, to + rows * kRowStride);
+      split_signed(whole, to, to + rows * kRowStride);
     }
   }
 }
@@ -163,7 +143,7 @@ void fold_chunks(const uint8_t* scales, const float* q, int64_t, int64_t, int64_
 void fold_any(const uint8_t* scales, const float* q, int64_t dim, int64_t heads, int64_t rows, uint8_t* queries,
               Fold& fold) {
   const Cut cut = Cut::of(Element::i4_channel, dim);
-  const auto halves = [&](int64_t i) { return halves_at(scales, i); };
+  const auto halves = [&](int64_t i) { return load_f16(scales + 2 * i); };
   std::memset(queries, 0, size_t(cut.chunks * kTileBytes));
   const float limit = query_limit(dim, kMostUnsigned);
   for (int64_t g = 0; g < heads; ++g) {
@@ -194,6 +174,7 @@ FoldQueries fold_of_chunks(int64_t heads) {
 FoldQueries fold_of(int64_t dim, int64_t heads) {
   if (dim == 64) return fold_of_chunks<1>(heads);
   if (dim == 128) return fold_of_chunks<2>(heads);
+  if (dim == 192) return fold_of_chunks<3>(heads);
   if (dim == 256) return fold_of_chunks<4>(heads);
   return fold_any;
 }
@@ -224,9 +205,9 @@ KeyTiles keys_as_tiles(const uint8_t* keys, int64_t dim, uint8_t* unpacked, bool
   return {keys, keys + Cut::of(E, dim).rows * kRowBytes};
 }
 
-#define SCORE_TILES(c)                                                    \
+#define SCORE_TILES(c)                                                        \
   if constexpr (E == Element::i4_channel) MULTIPLY_TILES("tdpbsud", c, 4, 5); \
-  if constexpr (E == Element::i8) MULTIPLY_TILES("tdpbssd", c, 4, 5);     \
+  if constexpr (E == Element::i8) MULTIPLY_TILES("tdpbssd", c, 4, 5);         \
   if constexpr (!is_integer(E)) MULTIPLY_TILES("tdpbf16ps", c, 4, 5);
 
 // Products of one block's keys and a tile of queries to raw [16 rows][32 tokens].
@@ -269,7 +250,7 @@ void finish_scores(const float* raw, int64_t heads, int64_t rows, const float* s
   }
 }
 
-// What scoring the blocks of a piece for one tile of query heads goes through. One object per element, tile and piece.
+// What scoring the blocks of a piece for one tile of query heads goes through. One object per tile and piece.
 template <Element E>
 struct Scoring {
   static constexpr bool kChannels = E == Element::i4_channel;

@@ -26,14 +26,10 @@ void split_weights(const float* scores, int64_t tokens, int64_t to_fine, uint8_t
 }
 
 // Writes the high and the low bytes of 64 integers of 16 bits without a sign.
-inline void split_64(const __m512i* x, uint8_t* high, uint8_t* low) {
-  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  const __m512i first = _mm512_packus_epi32(x[0], x[1]), second = _mm512_packus_epi32(x[2], x[3]);
-  const __m512i byte = _mm512_set1_epi16(0xff);
-  const __m512i highs = _mm512_packus_epi16(_mm512_srli_epi16(first, 8), _mm512_srli_epi16(second, 8));
-  const __m512i lows = _mm512_packus_epi16(_mm512_and_si512(first, byte), _mm512_and_si512(second, byte));
-  _mm512_storeu_si512(high, _mm512_permutexvar_epi32(order, highs));
-  _mm512_storeu_si512(low, _mm512_permutexvar_epi32(order, lows));
+inline void split_unsigned(const __m512i* x, uint8_t* high, uint8_t* low) {
+  const Bytes bytes = bytes_of(_mm512_packus_epi32(x[0], x[1]), _mm512_packus_epi32(x[2], x[3]));
+  _mm512_storeu_si512(high, bytes.high);
+  _mm512_storeu_si512(low, bytes.low);
 }
 
 // The same in integers, times the values' scales, against the greatest product; returns what one integer counts. kBlocks
@@ -49,7 +45,7 @@ float split_weights(const float* scores, const float* scales, int64_t to_fine, u
   for (int64_t i = 0; i < kBlocks * 2; i += 4) {
     __m512i whole[4];
     for (int64_t j = 0; j < 4; ++j) whole[j] = _mm512_cvtps_epi32(products[i + j] * factor);
-    split_64(whole, coarse + 16 * i, coarse + to_fine + 16 * i);
+    split_unsigned(whole, coarse + 16 * i, coarse + to_fine + 16 * i);
   }
   return most / kWeightLimit;
 }

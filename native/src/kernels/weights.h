@@ -18,6 +18,19 @@ enum class Way {
 };
 Way way_of(WeightFormat format, int64_t rows);
 
+// Calls fn(integral constant) for a format of codes, so that a template is chosen at run time.
+template <WeightFormat Format>
+struct CodeFormat {
+  static constexpr WeightFormat value = Format;
+};
+template <typename Fn>
+inline void choose_codes(WeightFormat format, Fn fn) {
+  if (format == WeightFormat::q8) return fn(CodeFormat<WeightFormat::q8>());
+  if (format == WeightFormat::q5) return fn(CodeFormat<WeightFormat::q5>());
+  if (format == WeightFormat::q5_least) return fn(CodeFormat<WeightFormat::q5_least>());
+  return fn(CodeFormat<WeightFormat::q4>());
+}
+
 // Rows of activations lie in tiles of this height (the last padded with zeros): few rows alone, else in steps of 4.
 inline int64_t tile_height(int64_t rows) {
   return rows <= 4 ? rows : smaller((rows + 3) / 4 * 4, kTileRows);

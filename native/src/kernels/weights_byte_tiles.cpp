@@ -121,16 +121,7 @@ void multiply_format(const Product& p) {
 }  // namespace
 
 void multiply_byte_tiles(const Product& p) {
-  switch (p.matrix.format) {
-    case WeightFormat::q8:
-      return multiply_format<WeightFormat::q8>(p);
-    case WeightFormat::q5:
-      return multiply_format<WeightFormat::q5>(p);
-    case WeightFormat::q5_least:
-      return multiply_format<WeightFormat::q5_least>(p);
-    default:
-      return multiply_format<WeightFormat::q4>(p);
-  }
+  choose_codes(p.matrix.format, [&](auto format) { multiply_format<decltype(format)::value>(p); });
 }
 
 #else

@@ -249,16 +249,7 @@ void multiply_codes(const Product& p) {
 }  // namespace
 
 void multiply_bytes(const Product& p) {
-  switch (p.matrix.format) {
-    case WeightFormat::q8:
-      return multiply_codes<WeightFormat::q8>(p);
-    case WeightFormat::q5:
-      return multiply_codes<WeightFormat::q5>(p);
-    case WeightFormat::q5_least:
-      return multiply_codes<WeightFormat::q5_least>(p);
-    default:
-      return multiply_codes<WeightFormat::q4>(p);
-  }
+  choose_codes(p.matrix.format, [&](auto format) { multiply_codes<decltype(format)::value>(p); });
 }
 
 #else

@@ -101,8 +101,7 @@ class EngineRates:
 class MachineRecord:
     """What was measured: read_bytes_per_s in B/s, peak_flops_per_s in FLOP/s by element type, measured_on as ISO date.
 
-    method: how, in a sentence that a report can show. read_curve: (bytes of the working set, threads, B/s), the
-    best.
+    method: how, in a sentence that a report can show. read_curve: (bytes of the working set, threads, B/s), the best.
     peaks_by_level: operations/s in registers alone by instruction-set level and element type. gauge: what the short
     samples said that were taken while the engine was measured (engine/gauge.py), as they are beside each cell of
     benchmarks/speed; swings: the largest of each over the smallest. All are empty and engine is None where there are

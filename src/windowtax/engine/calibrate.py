@@ -1,8 +1,8 @@
 """What our own engine reaches on this machine: steps of models of noise, and the planner's rates from them.
 
 The same program runs as for a real model, so every figure has everything in it: kernels, threads, waiting. The unknowns
-come from differences, in calibrate_decode.py (constants, weights, caches, choosing blocks) and calibrate_prefill.py
-(products, scores). No rate comes from a model that has a name.
+come from differences: constants and weights in calibrate_weights.py, caches and choosing blocks in calibrate_caches.py,
+reading in calibrate_reads.py, products and scores in calibrate_prefill.py. No rate comes from a model that has a name.
 """
 
 from collections.abc import Callable

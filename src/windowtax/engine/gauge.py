@@ -47,7 +47,7 @@ NATIVE_METHOD = (
 
 
 def this_machine(again: bool = False, say: Callable[[str], object] = lambda words: None) -> Hardware:
-    """The measured machine; measures it where this version did not do that yet, or `again` is set, which takes most of
+    """The measured machine; measures it where this version did not do that yet, or `again` is set, which takes about
     a minute: `say` is told before. Raises WindowtaxError where that fails."""
     if not again:
         with contextlib.suppress(OldRecord):
