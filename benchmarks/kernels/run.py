@@ -40,6 +40,8 @@ def main() -> None:
         except BadInput as error:
             parser.error(str(error))
         asked.results.write_text(json.dumps(found, indent=1) + "\n")
+    if not asked.results.exists():
+        parser.error(f"{asked.results} is not there; without --report it is measured and written")
     text = report.tables(json.loads(asked.results.read_text()))
     if asked.results == RESULTS:
         put(HERE / "README.md", text)

@@ -101,9 +101,12 @@ def main() -> None:
     parser.add_argument("--kept-floor", action="store_true", help="do not measure the machine itself anew")
     parser.add_argument("--report", action="store_true", help="measure nothing, only write the README's tables")
     options = parser.parse_args()
+    chosen = chosen_rows(options)
+    if not chosen:
+        asked, known = " or ".join(options.only), "; ".join(row.name for row in rows())
+        parser.error(f"no cell has {asked} in its name; there are: {known}")
     options.peers_folder.mkdir(parents=True, exist_ok=True)
     bench = Bench(options.peers_folder, options.results, options.prefix.split())
-    chosen = chosen_rows(options)
     if not options.report:
         if options.engine is None or set(options.engine) != {"ours"}:
             peers.make_peers(options.peers_folder)
