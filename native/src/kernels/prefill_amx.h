@@ -27,9 +27,9 @@ struct Batch {
   int32_t cut;    // some row does not see some key
 };
 
-// What the next stretch will read of the pool, brought nearer while this one is worked on. It may ask for up to
-// kAheadBytes behind the keys or the values of a block.
-constexpr int64_t kAheadBytes = 512;
+// What the next stretch will read of the pool, brought nearer while this one is worked on, kAheadBytes or some times as
+// many at a time. It may ask for what lies behind the keys or the values of a block.
+constexpr int64_t kAheadBytes = 128;
 struct Ahead {
   const TilePart* part;
   int64_t block, end;  // of the part

@@ -181,11 +181,13 @@ void run_stretch(const Work& w, int64_t blocks, const Ahead& ahead) {
   flow(w, count, ahead);
 }
 
-// So many bytes at a time that the units of rows together reach all of the next stretch.
+// So many bytes at a time that the units of rows together reach all of the next stretch; a power of two, because those
+// mostly end where keys and values do.
 Ahead ahead_of(const Work& w, const TilePart& part) {
   const int64_t key_bytes = element_bytes(part.view->k_element, w.k_dim);
   const int64_t value_bytes = element_bytes(part.view->v_element, w.v_dim);
-  const int64_t bytes = round_up((key_bytes + value_bytes + w.units - 1) / w.units, kAheadBytes);
+  int64_t bytes = kAheadBytes;
+  while (bytes * w.units < key_bytes + value_bytes) bytes *= 2;
   return {&part, 0, 0, w.tile->head, 0, key_bytes, value_bytes, bytes};
 }
 

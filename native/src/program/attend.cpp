@@ -13,6 +13,9 @@ constexpr int64_t kSplitsPerThread = 8;
 constexpr int64_t kGoodBlocks = 8;
 constexpr int64_t kTogetherBlocks = 4;  // so many, and reading them once saves more than a split more costs
 
+// Tiles get smaller while a thread would have fewer than so many, down to about so many rows.
+constexpr int64_t kTilesPerThread = 4, kLeastRows = 576;
+
 // Of a span of heads that are read in one go.
 constexpr int64_t kSpanRows = 16;           // query heads
 constexpr int64_t kSpanBytes = 32 << 10;  // of keys and values in a block
@@ -139,8 +142,19 @@ HeadSpan Attend::span(int64_t head, int64_t rows) const {
   return {head, std::min(span_heads(rows), attention_.kv_heads - head), rows * attention_.group()};
 }
 
+// Tokens of the sequence's tiles, which are about even: in blocks, so that the same queries share a tile's units of rows
+// whatever its size.
+int64_t Attend::tile_tokens(const Context& context, const SequenceStep& sequence) const {
+  const int64_t rows = sequence.rows, group = attention_.group();
+  const int64_t most = context.kernels.tile_tokens(group, attention_.k_dim, attention_.v_dim);
+  const int64_t least = std::clamp<int64_t>(kLeastRows / group / kBlockTokens * kBlockTokens, 1, most);
+  const int64_t good = ceil_div(kTilesPerThread * context.num_threads, attention_.kv_heads);
+  const int64_t count = std::max(ceil_div(rows, most), std::min(ceil_div(rows, least), good));
+  return std::min(most, ceil_div(ceil_div(rows, count), kBlockTokens) * kBlockTokens);
+}
+
 void Attend::add_tiles(const Context& context, const SequenceStep& sequence) {
-  const int64_t size = context.kernels.tile_tokens(attention_.group(), attention_.k_dim, attention_.v_dim);
+  const int64_t size = tile_tokens(context, sequence);
   // The last tiles read the most keys: begin with them, so that no thread is left with a long one.
   for (int64_t offset = (sequence.rows - 1) / size * size; offset >= 0; offset -= size) {
     for (int64_t head = 0; head < attention_.kv_heads; ++head) {

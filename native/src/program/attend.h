@@ -84,6 +84,7 @@ class Attend : public Operation {
     std::atomic<int32_t> splits;
   };
 
+  int64_t tile_tokens(const Context& context, const SequenceStep& sequence) const;
   void add_tiles(const Context& context, const SequenceStep& sequence);
   int64_t together(const SequenceStep& sequence) const;
   bool in_tiles(const SequenceStep& sequence) const;
