@@ -92,6 +92,8 @@ struct Finish {
   int64_t columns;
   void* ready;  // gated only, or null: in place of out, the rows made ready for a matrix of `columns` columns, which
                 // must be a multiple of 32 and their format one that multiply_into takes
+  const uint8_t* next = nullptr;  // weights that the caller will multiply with next, fetched beside these products
+  int64_t next_bytes = 0;
 };
 
 // ---------------------------------------------------------------------------------------------------------------------

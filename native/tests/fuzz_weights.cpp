@@ -209,6 +209,8 @@ void check_ending(Case& c, int64_t rows) {
   for (int64_t first = 0, last; first < panels; first = last) {
     last = std::min(panels, first + 2 * between(1, between(0, 1) ? 4 : 40));
     Finish finish = {ending, bias.empty() ? nullptr : bias.data(), out.data(), stride, columns, nullptr};
+    finish.next = c.matrix().data;
+    finish.next_bytes = between(0, 2) * 1000;
     c.kernels.multiply_into(c.matrix(), ready.get(), rows, first, last, finish, scratch.get());
     finish.ready = next.get();
     if (feeds) c.kernels.multiply_into(c.matrix(), ready.get(), rows, first, last, finish, scratch.get());

@@ -103,6 +103,7 @@ struct Part {
   int64_t panel, last_panel, unit, last_unit, span;
 
   int64_t pair(int64_t of) const { return (of - panel) / 2; }
+  int64_t pairs() const { return pair(last_panel + 1); }
 };
 
 void widen(const Call& call, const Part& part) {
@@ -161,11 +162,35 @@ void edge_out(const Call& call, const Place& place, int64_t block) {
   }
 }
 
+// Memory that is read later, brought into the second-level cache some lines at a time beside the products: a tile that
+// is loaded from behind it holds them up by a hundred cycles, and a line that is on its way by five.
+struct Fetch {
+  const uint8_t *at = nullptr, *end = nullptr;
+  int64_t lines = 0;  // per step
+
+  Fetch() = default;
+  Fetch(const uint8_t* from, int64_t bytes, int64_t steps)
+      : at(from), end(from + bytes), lines((bytes / 64 + steps - 1) / steps) {}
+
+  inline __attribute__((always_inline)) void step() {
+    for (int64_t i = 0; i < lines && at < end; ++i, at += 64) {
+      _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T1);
+    }
+  }
+};
+
 // What goes on from square to square.
 struct Flow {
+  Fetch weights, rows[2];  // of the next call, and of the next block, tile by tile
   Pending pending;
   Unstored unstored;
   int turn = 0;  // of the two `done`
+
+  inline __attribute__((always_inline)) void fetch() {
+    weights.step();
+    rows[0].step();
+    rows[1].step();
+  }
 };
 
 template <Ending kEnding>
@@ -175,6 +200,7 @@ inline void run_gated(const Call& call, int64_t block, int64_t panel, Square& sq
   if (last) square.to.at = call.scratch.done[flow.turn ^= 1][0];
   run_square(square, flow.unstored, [&]() __attribute__((always_inline)) {
     end_rows<kEnding>(call.finish, flow.pending, rows_per_step);
+    flow.fetch();
   });
   if (!last) return;
   end_rows<kEnding>(call.finish, flow.pending, kBlockRows);
@@ -211,8 +237,10 @@ inline void run_plain(const Call& call, int64_t block, int64_t panel, Square& sq
     square.to = call.out(place, block);
     if (adds) square.from = square.to;
     const int64_t rows_per_step = (kBlockRows + square.units - 1) / square.units;
-    return run_square(square, flow.unstored,
-                      [&]() __attribute__((always_inline)) { ahead.ask(rows_per_step); });
+    return run_square(square, flow.unstored, [&]() __attribute__((always_inline)) {
+      ahead.ask(rows_per_step);
+      flow.fetch();
+    });
   }
   flow.unstored.store();
   edge_in(call, place, block, adds, bias);
@@ -244,11 +272,20 @@ void run_span(const Call& call, const Part& part, int64_t block, int64_t from, F
   }
 }
 
+// The part's units of the block of rows behind `block`, during that.
+void fetch_rows(const Call& call, const Part& part, int64_t block, Flow& flow) {
+  const int64_t units = part.last_unit - part.unit, steps = units * part.pairs();
+  for (int64_t i = 0; i < 2; ++i) {
+    flow.rows[i] = {call.row_tile(2 * block + 2 + i, part.unit), units * kTileBytes, steps};
+  }
+}
+
 template <Ending kEnding>
 void run(const Call& call, int64_t first_panel) {
   const int64_t blocks = (call.x.tiles + 1) / 2, units = call.x.units;
   const int64_t spans = (units + kSpan - 1) / kSpan, span = (units + spans - 1) / spans;
   Flow flow;
+  flow.weights = {call.finish.next, call.finish.next_bytes, blocks * units * ((call.last_panel - first_panel + 1) / 2)};
   for (int64_t panel = first_panel; panel < call.last_panel; panel += 2 * kMostPairs) {
     Part part = {panel, smaller(call.last_panel, panel + 2 * kMostPairs), 0, 0, span};
     const int64_t room = kMostTiles / (part.last_panel - panel) / span * span;
@@ -257,6 +294,7 @@ void run(const Call& call, int64_t first_panel) {
       part.last_unit = smaller(units, part.unit + room);
       if (call.widens()) widen(call, part);
       for (int64_t block = 0; block < blocks; ++block) {
+        if (block + 1 < blocks) fetch_rows(call, part, block, flow);
         for (int64_t from = part.unit; from < part.last_unit; from += span) {
           run_span<kEnding>(call, part, block, from, flow);
         }

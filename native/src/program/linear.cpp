@@ -12,6 +12,7 @@ constexpr int64_t kPieceRows = 64;    // made ready at a time, give or take Read
 constexpr int64_t kChunksPerThread = 4;  // enough that a thread which was held up leaves its work to the others
 constexpr int64_t kTileRows = 32;         // two tiles of AMX
 constexpr int64_t kLeastBlockRows = 64;
+constexpr int64_t kMostAhead = 1 << 20;   // bytes of the next weights: half of a second-level cache
 constexpr int64_t kLeastBytes = 16384;   // a chunk's weights when rows are few: less would be all claiming
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -113,6 +114,19 @@ Bytes Linear::first_read(const Context& context, int64_t chunk) const {
   return {matrix_.data + first * panel_bytes, std::min(kWeightsAhead, (matrix_.panels() - first) * panel_bytes)};
 }
 
+// Of a chunk that begins with a panel, as much as is fetched before it is read.
+Bytes Linear::weights(int64_t panel) const {
+  const int64_t panel_bytes = matrix_.units() * unit_bytes(matrix_.format);
+  const int64_t count = std::min(panels_, matrix_.panels() - panel);
+  return {matrix_.data + panel * panel_bytes, std::min(kMostAhead, count * panel_bytes)};
+}
+
+// What a thread that has done the panels before last_panel will multiply with next.
+Bytes Linear::next_weights(int64_t last_panel) const {
+  if (last_panel < matrix_.panels()) return weights(last_panel);
+  return following_ ? following_->weights(0) : Bytes{};
+}
+
 void Linear::run(const Context& context, int64_t chunk, Worker& worker) {
   // Chunks that follow each other share their rows, so that these stay in the second-level cache.
   const int64_t block = chunk / panel_chunks_, first_panel = chunk % panel_chunks_ * panels_;
@@ -124,12 +138,15 @@ void Linear::run(const Context& context, int64_t chunk, Worker& worker) {
   void* scratch = worker.kernel.get(context.kernels.multiply_scratch);
   if (context.kernels.takes_many(matrix_.format, rows)) {
     const bool feeds = next_ && next_->takes_feed(context);
+    const Bytes next = next_weights(last_panel);
     const Finish finish{ending_,
                         bias_.empty() ? nullptr : bias_.data(),
                         feeds ? nullptr : out_.row(first_row) + column_,
                         out_.columns(),
                         out_.columns() - column_,
-                        feeds ? next_->room(block) : nullptr};
+                        feeds ? next_->room(block) : nullptr,
+                        next.from,
+                        next.count};
     context.kernels.multiply_into(matrix_, ready, rows, first_panel, last_panel, finish, scratch);
     ended(context, {first_row, rows}, first, count, worker);
     return;

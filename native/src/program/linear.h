@@ -80,6 +80,8 @@ class Linear : public Operation {
   // Whether all of `x` comes from here, gated, so that it may be left ready for the next product; and for which.
   bool can_feed(const Buffer& x) const;
   void feed(Ready& next) { next_ = &next; }
+  // The product whose weights are read next.
+  void let_follow(const Linear& following) { following_ = &following; }
 
  protected:
   // Ends one row's product, columns first ... first + count - 1 of it.
@@ -90,6 +92,9 @@ class Linear : public Operation {
   Buffer& out() { return out_; }
 
  private:
+  Bytes weights(int64_t panel) const;
+  Bytes next_weights(int64_t last_panel) const;
+
   Ready& ready_;
   const Matrix matrix_;
   std::vector<float> bias_;
@@ -97,6 +102,7 @@ class Linear : public Operation {
   Buffer& out_;
   int64_t column_;
   Ready* next_ = nullptr;
+  const Linear* following_ = nullptr;
   int64_t panels_ = 0;        // per chunk
   int64_t panel_chunks_ = 0;  // per block of rows
 };

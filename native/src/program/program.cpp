@@ -62,7 +62,9 @@ int Program::ready(int x, WeightFormat format, std::vector<float> norm, float ep
 }
 
 void Program::linear(int ready, int matrix, std::vector<float> bias, Ending ending, int out, int64_t column) {
-  last_ = &add<Linear>(*readies_.at(ready), matrices_.at(matrix), std::move(bias), ending, at(out), column);
+  Linear& product = add<Linear>(*readies_.at(ready), matrices_.at(matrix), std::move(bias), ending, at(out), column);
+  if (product_) product_->let_follow(product);
+  last_ = product_ = &product;
 }
 
 void Program::heads(int attention, int norm, std::vector<float> q_norm, std::vector<float> k_norm, float eps,
@@ -73,6 +75,7 @@ void Program::heads(int attention, int norm, std::vector<float> q_norm, std::vec
 }
 
 void Program::attend(int attention, int qkv, int out) {
+  product_ = nullptr;  // what is fetched before attention is gone behind it
   const Attention& found = attentions_.at(attention);
   if (found.top_blocks == 0) {
     if (!last_heads_ || !last_heads_->is_of(found)) throw std::invalid_argument("attend before heads");

@@ -85,6 +85,7 @@ class Program : private Work {
   Scratch ready_rows_[4];   // by format
   Scratch fed_rows_[4];     // those that a product leaves ready
   Linear* last_ = nullptr;  // the operation before, where it is a product
+  Linear* product_ = nullptr;  // the product before, where no attention lies between
   Heads* last_heads_ = nullptr;
   Head* head_ = nullptr;
   std::vector<int64_t> chunks_;
