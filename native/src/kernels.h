@@ -14,6 +14,7 @@ namespace windowtax {
 constexpr int64_t kBlockTokens = 32;
 constexpr int64_t kPanelRows = 16;
 constexpr int64_t kGroup = 32;  // weights per scale
+constexpr int kWeightStreams = 2;         // places of a matrix that a product of few rows reads in turn
 constexpr int64_t kWeightsAhead = 12288;  // bytes of a matrix that are on their way while the ones before are multiplied
 
 // ---------------------------------------------------------------------------------------------------------------------
