@@ -1,5 +1,5 @@
 // What the sources weights*.cpp share: the ways of multiplying, the forms of activations that they read, and who does
-// which. Private to weights*.cpp.
+// which. Private to weights*.cpp, and to the gauge, which reads as they do.
 
 #pragma once
 
