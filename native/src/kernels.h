@@ -14,6 +14,7 @@ namespace windowtax {
 constexpr int64_t kBlockTokens = 32;
 constexpr int64_t kPanelRows = 16;
 constexpr int64_t kGroup = 32;  // weights per scale
+constexpr int kWeightStreams = 2;         // places of a matrix that a product of few rows reads in turn
 constexpr int64_t kWeightsAhead = 12288;  // bytes of a matrix that are on their way while the ones before are multiplied
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -302,7 +303,8 @@ struct Kernels {
   // Multiplies and adds in registers alone, by the level's best instruction for fp32 (kind 0), bf16 (1) or int8 (2); how
   // many operations that were, 0 where it has none. gauge_read: reads so many bytes, a multiple of 256; their sum.
   int64_t (*gauge_multiply)(int kind, int64_t rounds);
-  uint64_t (*gauge_read)(const uint8_t* data, int64_t bytes);
+  // apart: from two places in turn, as products of few rows do (kernels/weights.h).
+  uint64_t (*gauge_read)(const uint8_t* data, int64_t bytes, bool apart);
 };
 
 // By level, null where this build does not have it.

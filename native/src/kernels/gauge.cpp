@@ -2,6 +2,7 @@
 // loads read. What the kernels reach is held against this.
 
 #include "kernels/parts.h"
+#include "kernels/weights.h"
 
 WINDOWTAX_BEGIN_LEVEL
 
@@ -124,23 +125,48 @@ int64_t gauge_multiply(int kind, int64_t rounds) {
   return kind == 0 ? floats(rounds) : kind == 1 ? halves(rounds) : bytes(rounds);
 }
 
-uint64_t gauge_read(const uint8_t* data, int64_t count) {
-  uint64_t sum = 0;
+// 256 bytes, added up; `ahead`: how far behind each line one is fetched, 0 for none.
 #if defined(__AVX512F__)
-  __m512i sums[4] = {};
-  for (int64_t i = 0; i + 256 <= count; i += 256)
-    for (int j = 0; j < 4; ++j) sums[j] = _mm512_add_epi64(sums[j], _mm512_loadu_si512(data + i + 64 * j));
-  uint64_t lanes[8];
-  _mm512_storeu_si512(lanes, _mm512_add_epi64(_mm512_add_epi64(sums[0], sums[1]), _mm512_add_epi64(sums[2], sums[3])));
-  for (uint64_t lane : lanes) sum += lane;
-#else
-  for (int64_t i = 0; i + 8 <= count; i += 8) {
-    uint64_t word;
-    std::memcpy(&word, data + i, 8);
-    sum += word;
+using Total = __m512i[4];
+
+inline void add_bytes(const uint8_t* from, int64_t ahead, Total& total) {
+  for (int j = 0; j < 4; ++j) {
+    if (ahead) prefetch_line(from + ahead + 64 * j);
+    total[j] = _mm512_add_epi64(total[j], _mm512_loadu_si512(from + 64 * j));
   }
-#endif
+}
+
+uint64_t sum_of(const Total& total) {
+  const __m512i low = _mm512_add_epi64(total[0], total[1]), high = _mm512_add_epi64(total[2], total[3]);
+  return _mm512_reduce_add_epi64(_mm512_add_epi64(low, high));
+}
+#else
+using Total = uint64_t[8];
+
+inline void add_bytes(const uint8_t* from, int64_t ahead, Total& total) {
+  for (int64_t line = 0; line < 256; line += 64) {
+    if (ahead) prefetch_line(from + ahead + line);
+    uint64_t words[8];
+    std::memcpy(words, from + line, sizeof words);
+    for (int i = 0; i < 8; ++i) total[i] += words[i];
+  }
+}
+
+uint64_t sum_of(const Total& total) {
+  uint64_t sum = 0;
+  for (uint64_t lane : total) sum += lane;
   return sum;
+}
+#endif
+
+uint64_t gauge_read(const uint8_t* data, int64_t count, bool apart) {
+  Total total = {};
+  const int64_t half = apart ? count / 2 / kTurnBytes * kTurnBytes : 0;
+  for (int64_t first = 0; first < half; first += kTurnBytes)
+    for (int64_t at = first; at < 2 * half; at += half)
+      for (int64_t i = 0; i < kTurnBytes; i += 256) add_bytes(data + at + i, kStreamAhead, total);
+  for (int64_t i = 2 * half; i + 256 <= count; i += 256) add_bytes(data + i, 0, total);
+  return sum_of(total);
 }
 
 }  // namespace

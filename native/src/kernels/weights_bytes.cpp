@@ -1,6 +1,6 @@
 // Products of codes by dot products of bytes, on activations quantised per row and group: VNNI with AVX-512, pairs
-// of bytes with AVX2, SDOT with NEON. Every unit is streamed once from memory; its integer sums are exact, then scaled and added in
-// fp32.
+// of bytes with AVX2, SDOT with NEON. Every unit is streamed once from memory; its integer sums are exact, then scaled
+// and added in fp32.
 
 #include "kernels/weights.h"
 
@@ -9,6 +9,14 @@ WINDOWTAX_BEGIN_LEVEL
 #if defined(__AVX2__) || defined(__ARM_FEATURE_DOTPROD)
 
 namespace {
+
+// Asks for a quarter of the unit's lines that come later; ahead: null where another call does. Between the sums: beside
+// the loads of codes, two streams gain half as much.
+template <WeightFormat Format>
+inline void ask_ahead(const uint8_t* ahead, int quarter) {
+  if (!ahead) return;
+  for (int64_t line = quarter * 64; line < unit_bytes(Format); line += 4 * 64) prefetch_line(ahead + line);
+}
 
 inline int32_t four_bytes(const int8_t* from) {
   int32_t word;
@@ -46,10 +54,11 @@ inline void load_codes(const uint8_t* unit, int, Codes& codes) {
 }
 
 template <WeightFormat Format>
-inline Sums dot(const Codes& codes, const int8_t* with, int32_t start) {
+inline Sums dot(const Codes& codes, const int8_t* with, int32_t start, const uint8_t* ahead) {
   __m512i even = _mm512_set1_epi32(start), odd = _mm512_setzero_si512();
 #pragma GCC unroll 4
   for (int quad = 0; quad < 8; quad += 2) {
+    ask_ahead<Format>(ahead, quad / 2);
     even = _mm512_dpbusd_epi32(even, codes[quad], _mm512_set1_epi32(four_bytes(with + 4 * quad)));
     odd = _mm512_dpbusd_epi32(odd, codes[quad + 1], _mm512_set1_epi32(four_bytes(with + 4 * quad + 4)));
   }
@@ -99,9 +108,10 @@ inline void load_codes(const uint8_t* unit, int quarter, Codes& codes) {
 }
 
 template <WeightFormat Format>
-inline Sums dot(const Codes& codes, const int8_t* with, int32_t start) {
+inline Sums dot(const Codes& codes, const int8_t* with, int32_t start, const uint8_t* ahead) {
   int32x4_t even = vdupq_n_s32(start), odd = vdupq_n_s32(0);
   for (int quad = 0; quad < 8; quad += 2) {
+    ask_ahead<Format>(ahead, quad / 2);
     even = vdotq_s32(even, codes[quad], vreinterpretq_s8_s32(vdupq_n_s32(four_bytes(with + 4 * quad))));
     odd = vdotq_s32(odd, codes[quad + 1], vreinterpretq_s8_s32(vdupq_n_s32(four_bytes(with + 4 * quad + 4))));
   }
@@ -158,13 +168,14 @@ inline void load_codes(const uint8_t* unit, int half, Codes& codes) {
 // Sums of pairs fit 16 bits: of q8, |code| * (activation with the code's sign) is at most 128 * 127 * 2; of 4 bits even
 // all eight pairs together, 15 * 127 * 16, and of 5 bits four, 31 * 127 * 8.
 template <WeightFormat Format>
-inline Sums dot(const Codes& codes, const int8_t* with, int32_t start) {
+inline Sums dot(const Codes& codes, const int8_t* with, int32_t start, const uint8_t* ahead) {
   constexpr int kTogether = Format == WeightFormat::q8 ? 1 : Format == WeightFormat::q4 ? 8 : 4;
   const __m256i ones = _mm256_set1_epi16(1);
   __m256i sum = _mm256_set1_epi32(start);
   for (int first = 0; first < 8; first += kTogether) {
     __m256i pairs = _mm256_setzero_si256();
     for (int quad = first; quad < first + kTogether; ++quad) {
+      if (quad % 2 == 0) ask_ahead<Format>(ahead, quad / 2);
       const __m256i x = _mm256_set1_epi32(four_bytes(with + 4 * quad));
       if constexpr (Format == WeightFormat::q8) {
         pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(codes[quad]), _mm256_sign_epi8(x, codes[quad]));
@@ -196,13 +207,16 @@ inline int32_t start_of(const void* sum, int row) {
 static_assert(kFifthOffset == 128 >> 3);
 
 template <WeightFormat Format, int Rows>
-inline void add_unit(const uint8_t* unit, const ByteGroup& x, int part, Sums (&sums)[Rows][kSums]) {
+inline void add_unit(const uint8_t* unit, const uint8_t* ahead, const ByteGroup& x, int part,
+                     Sums (&sums)[Rows][kSums]) {
   Codes codes;
   load_codes<Format>(unit, part, codes);
   const uint8_t* behind = unit + code_bytes(Format) + part * (2 * kRows / kSums);
   const Sums scale = load_fp16(behind);
   for (int row = 0; row < Rows; ++row) {
-    const Sums dots = product(dot<Format>(codes, x.codes + row * kGroup, start_of<Format>(x.sum, row)), scale);
+    const int32_t start = start_of<Format>(x.sum, row);
+    const uint8_t* const asked = row == 0 && part == 0 ? ahead : nullptr;
+    const Sums dots = product(dot<Format>(codes, x.codes + row * kGroup, start, asked), scale);
     sums[row][part] = add_product(dots, all_sums(x.scale[row]), sums[row][part]);
     if constexpr (has_least(Format)) {
       const Sums least = load_fp16(behind + 2 * kRows);
@@ -211,38 +225,57 @@ inline void add_unit(const uint8_t* unit, const ByteGroup& x, int part, Sums (&s
   }
 }
 
-template <WeightFormat Format, int Rows>
-void multiply_rows(const Product& p, int64_t panel, int64_t row) {
+template <WeightFormat Format, int Rows, int Panels>
+void multiply_rows(const Product& p, const Streams& streams, int64_t panel, int64_t row) {
+  constexpr int64_t kSize = unit_bytes(Format), kTurn = (kTurnBytes + kSize / 2) / kSize;
   const ByteRows rows(p.ready, p.rows, p.matrix.columns);
   const int64_t place = row / rows.height * rows.units * rows.height + row % rows.height;
-  ByteGroup x = {rows.codes + place * kGroup, rows.scale + place, static_cast<const float*>(rows.sum) + place};
-  const uint8_t* unit = p.panel(panel);
-  Sums sums[Rows][kSums];
-  for (int i = 0; i < Rows; ++i)
-    for (int part = 0; part < kSums; ++part) sums[i][part] = zero_sums();
-  for (int64_t i = 0; i < rows.units; ++i, unit += unit_bytes(Format)) {
-    prefetch_ahead(unit, unit_bytes(Format));
-    for (int part = 0; part < kSums; ++part) add_unit<Format, Rows>(unit, x, part, sums);
-    x = {x.codes + rows.height * kGroup, x.scale + rows.height, static_cast<const float*>(x.sum) + rows.height};
-  }
-  float* out = p.column(panel) + row * p.out_stride;
-  for (int i = 0; i < Rows; ++i)
-    for (int part = 0; part < kSums; ++part) {
-      const int64_t before = part * (kRows / kSums), width = p.width(panel, 1) - before;
-      if (width > 0) store_some(out + i * p.out_stride + before, sums[i][part], width);
+  const ByteGroup x = {rows.codes + place * kGroup, rows.scale + place, static_cast<const float*>(rows.sum) + place};
+  Sums sums[Panels][Rows][kSums];
+  for (auto& of_panel : sums)
+    for (auto& of_row : of_panel)
+      for (Sums& sum : of_row) sum = zero_sums();
+  for (int64_t first = 0; first < rows.units; first += kTurn) {
+    const int64_t last = smaller(first + kTurn, rows.units);
+#pragma GCC unroll 2
+    for (int i = 0; i < Panels; ++i) {
+      const uint8_t* unit = streams.base + i * streams.apart_bytes + first * kSize;
+      for (int64_t u = first; u < last; ++u, unit += kSize) {
+        const int64_t at = u * rows.height;
+        const ByteGroup group = {x.codes + at * kGroup, x.scale + at, static_cast<const float*>(x.sum) + at};
+        const uint8_t* const ahead = unit + streams.ahead(u);
+        for (int part = 0; part < kSums; ++part) add_unit<Format, Rows>(unit, ahead, group, part, sums[i]);
+      }
     }
+  }
+  for (int i = 0; i < Panels; ++i)
+    for (int r = 0; r < Rows; ++r)
+      for (int part = 0; part < kSums; ++part) {
+        const int64_t at = panel + i * streams.apart, before = part * (kRows / kSums), width = p.width(at, 1) - before;
+        if (width > 0) store_some(p.column(at) + (row + r) * p.out_stride + before, sums[i][r][part], width);
+      }
 }
 
-// Some rows at a time (a tile's height is a multiple of four or all rows, so that they never lie in two tiles), a panel
-// staying in the cache for all of them.
+// Some rows at a time (a tile's height is a multiple of four or all rows, so that they never lie in two tiles), the
+// panels staying in the cache for all of them.
+template <WeightFormat Format, int Panels>
+void multiply_panels(const Product& p, int64_t panel, int64_t apart) {
+  const Streams streams(p, panel, apart);
+  int64_t row = 0;
+  for (; row + kMostRows <= p.rows; row += kMostRows) multiply_rows<Format, kMostRows, Panels>(p, streams, panel, row);
+  if (kMostRows > 3 && p.rows - row == 3) multiply_rows<Format, 3, Panels>(p, streams, panel, row);
+  if (kMostRows > 2 && p.rows - row == 2) multiply_rows<Format, 2, Panels>(p, streams, panel, row);
+  if (p.rows - row == 1) multiply_rows<Format, 1, Panels>(p, streams, panel, row);
+}
+
 template <WeightFormat Format>
 void multiply_codes(const Product& p) {
-  for (int64_t panel = p.first; panel < p.last; ++panel) {
-    int64_t row = 0;
-    for (; row + kMostRows <= p.rows; row += kMostRows) multiply_rows<Format, kMostRows>(p, panel, row);
-    if (kMostRows > 3 && p.rows - row == 3) multiply_rows<Format, 3>(p, panel, row);
-    if (kMostRows > 2 && p.rows - row == 2) multiply_rows<Format, 2>(p, panel, row);
-    if (p.rows - row == 1) multiply_rows<Format, 1>(p, panel, row);
+  const int64_t apart = (p.last - p.first) / kWeightStreams;
+  for (int64_t panel = p.first; panel < p.first + apart; ++panel) {
+    multiply_panels<Format, kWeightStreams>(p, panel, apart);
+  }
+  for (int64_t panel = p.first + apart * kWeightStreams; panel < p.last; ++panel) {
+    multiply_panels<Format, 1>(p, panel, 0);
   }
 }
 

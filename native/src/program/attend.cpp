@@ -360,7 +360,8 @@ Bytes Attend::first_read(const Context&, int64_t chunk) const {
   const Table& table = item.sequence->tables[item.part->group];
   const int64_t id = table.ids[item.low / kBlockTokens - table.first];
   const int64_t bytes = element_bytes(view.k_element, view.k_dim);
-  return {view.k.base + id * view.k.block_bytes + item.heads.first * bytes, item.heads.count * bytes};
+  const int64_t half = item.heads.count * bytes / 2;
+  return {view.k.base + id * view.k.block_bytes + item.heads.first * bytes, half, half};
 }
 
 }  // namespace windowtax

@@ -37,10 +37,11 @@ struct Worker {
   const void* ready_owner = nullptr;  // the operation whose activations `ready` holds in this step
 };
 
-// Memory that will be read.
+// Memory that will be read: `count` bytes in each of two places.
 struct Bytes {
   const uint8_t* from = nullptr;
   int64_t count = 0;
+  int64_t apart = 0;  // from the first place to the second
 };
 
 class Work {

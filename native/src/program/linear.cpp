@@ -111,7 +111,9 @@ bool Linear::in_shares(const Context& context) const {
 Bytes Linear::first_read(const Context& context, int64_t chunk) const {
   if (ready_.x().rows(context.step) > Ready::kFewRows) return {};
   const int64_t panel_bytes = matrix_.units() * unit_bytes(matrix_.format), first = chunk * panels_;
-  return {matrix_.data + first * panel_bytes, std::min(kWeightsAhead, (matrix_.panels() - first) * panel_bytes)};
+  // The product reads the chunk from as many places in turn (kernels/weights.h).
+  const int64_t apart = std::min(panels_, matrix_.panels() - first) / kWeightStreams * panel_bytes;
+  return {matrix_.data + first * panel_bytes, std::min(kWeightsAhead / kWeightStreams, apart), apart};
 }
 
 // Of a chunk that begins with a panel, as much as is fetched before it is read.
