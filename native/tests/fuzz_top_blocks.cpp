@@ -50,7 +50,7 @@ void check_top_blocks(Rng& rng, const Kernels& kernels) {
   std::vector<int32_t> ids(count);
   for (int32_t& id : ids) id = int32_t(pick(rng, 0, blocks - 1));
   std::vector<float> scores(span.count * stride_of);
-  std::vector<uint8_t> scratch(kernels.score_scratch(dim, span.rows()), 0xff);
+  std::vector<uint8_t> scratch(kernels.score_scratch(dim, span.count, span.group), 0xff);
   kernels.score_blocks({low.data(), row_bytes}, {high.data(), row_bytes}, span, dim, q.data(), ids.data(), count,
                        scores.data(), stride_of, scratch.data());
   for (int64_t n = 0; n < span.count * count; ++n) {

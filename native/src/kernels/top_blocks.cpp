@@ -2,15 +2,29 @@
 
 #include "kernels/codes.h"
 #include "kernels/parts.h"
+#include "kernels/top_tiles.h"
 
 WINDOWTAX_BEGIN_LEVEL
 
 namespace {
 
-constexpr int64_t kHeads = 4;         // query heads whose sums are in registers at a time
-constexpr int64_t kWays = 4;          // places at which blocks are scored in turn
-constexpr int64_t kAhead = 4;         // blocks that are fetched ahead in each; their ids are random in the pool
 constexpr int64_t kCandidates = 4096;  // scores among which the choice is made on the stack
+
+#if defined(__AMX_TILE__)
+
+int64_t score_scratch(int64_t k_dim, int64_t heads, int64_t group) { return bound_tiles_bytes(k_dim, heads, group); }
+
+void score_blocks(const Plane& minimum, const Plane& maximum, const HeadSpan& heads, int64_t k_dim, const float* q,
+                  const int32_t* ids, int64_t count, float* scores, int64_t stride, void* scratch) {
+  const Summaries of{minimum, maximum, ids, count, heads.first * 2 * k_dim, 2 * k_dim};
+  score_blocks_in_tiles(of, heads, k_dim, q, scores, stride, scratch);
+}
+
+#else
+
+constexpr int64_t kHeads = 4;  // query heads whose sums are in registers at a time
+constexpr int64_t kWays = 4;   // places at which blocks are scored in turn
+constexpr int64_t kAhead = 4;  // blocks that are fetched ahead in each; their ids are random in the pool
 
 // A query split for the bound: max(q min, q max) = positive part * max + negative part * min. Per head 4 rows of
 // `pairs` numbers: positive even channels, positive odd, negative even, negative odd; zero beyond k_dim.
@@ -23,7 +37,9 @@ struct Split {
 
 int64_t padded_pairs(int64_t k_dim) { return (k_dim / 2 + kLanes - 1) / kLanes * kLanes; }
 
-int64_t score_scratch(int64_t k_dim, int64_t rows) { return 64 + rows * 4 * padded_pairs(k_dim) * 4; }
+int64_t score_scratch(int64_t k_dim, int64_t heads, int64_t group) {
+  return 64 + heads * group * 4 * padded_pairs(k_dim) * 4;
+}
 
 Split split_queries(const float* q, int64_t group, int64_t k_dim, void* scratch) {
   float* rows = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(scratch) + 63) / 64 * 64);
@@ -127,6 +143,8 @@ void score_blocks(const Plane& minimum, const Plane& maximum, const HeadSpan& he
     }
   }
 }
+
+#endif
 
 // --- the choice -----------------------------------------------------------------------------------------------------
 

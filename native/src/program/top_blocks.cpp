@@ -90,7 +90,7 @@ void TopBlocks::score_range(const Context& context, const Query& query, const He
                             float* scores, Worker& worker) {
   const Table& table = query.sequence->tables[attention_.summary_group];
   const int64_t numbers = heads.rows() * attention_.k_dim;
-  const int64_t needs = ceil_div(context.kernels.score_scratch(attention_.k_dim, heads.rows()), 64) * 64;
+  const int64_t needs = ceil_div(context.kernels.score_scratch(attention_.k_dim, heads.count, heads.group), 64) * 64;
   uint8_t* scratch =
       static_cast<uint8_t*>(worker.kernel.get(needs + numbers * static_cast<int64_t>(sizeof(float))));
   float* q = reinterpret_cast<float*>(scratch + needs);  // turned back: summaries are of keys as the model made them
