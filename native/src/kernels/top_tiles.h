@@ -1,9 +1,9 @@
-// Bounds on the scores of blocks (see top_blocks.cpp) through AMX tiles: 16 blocks are the rows of a tile, the query heads
-// of a group its columns. A bound is one product: a query's positive numbers with the summaries' maxima, its negative ones
-// with their minima.
+// Bounds on the scores of blocks (see top_blocks.cpp) through AMX tiles: 16 blocks are the rows of a tile, the query
+// heads of a group its columns. A bound is one product: a query's positive numbers with the summaries' maxima, its
+// negative ones with their minima.
 //
-// Summaries are bf16 as they lie. A query's number takes three columns in bf16, whose sum is the number: so bounds are as
-// exact as in float32, and a group of four heads still fits.
+// Summaries are bf16 as they lie. A query's number takes three columns in bf16, whose sum is the number: so bounds are
+// as exact as in float32, and a group of four heads still fits.
 
 #pragma once
 

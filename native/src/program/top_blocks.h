@@ -1,9 +1,9 @@
-// Attention over the best blocks only (Quest, Tang et al. 2024, arXiv 2406.10774): each query scores the summaries of its
-// blocks, chooses the best for each KV head, its own block always among them, and reads those.
+// Attention over the best blocks only (Quest, Tang et al. 2024, arXiv 2406.10774): each query scores the summaries of
+// its blocks, chooses the best for each KV head, its own block always among them, and reads those.
 //
-// Few queries: scoring and reading are phases of their own, cut into splits for the threads. Each thread chooses by itself
-// for the heads of which it reads splits, since a phase more takes longer than choosing twice; and who finishes a head's
-// last split puts them together. Many queries: a thread takes one query and KV head all the way.
+// Few queries: scoring and reading are phases of their own, cut into splits for the threads. Each thread chooses by
+// itself for the heads of which it reads splits, since a phase more takes longer than choosing twice; and who finishes a
+// head's last split puts them together. Many queries: a thread takes one query and KV head all the way.
 
 #pragma once
 
