@@ -285,7 +285,7 @@ struct Kernels {
   // scores[h * stride + i] = max over the G heads of the span's KV head h of sum over d of max(q[d] * min[d],
   // q[d] * max[d]) for summary block ids[i]; the summaries are one row per block: minimum plane and maximum plane, bf16
   // [kv_heads][k_dim] each. q [rows, k_dim]. scratch: score_scratch bytes.
-  int64_t (*score_scratch)(int64_t k_dim, int64_t rows);
+  int64_t (*score_scratch)(int64_t k_dim, int64_t heads, int64_t group);
   void (*score_blocks)(const Plane& minimum, const Plane& maximum, const HeadSpan& heads, int64_t k_dim, const float* q,
                        const int32_t* ids, int64_t count, float* scores, int64_t stride, void* scratch);
   // The indices of the `top` greatest of scores[0 .. count), ascending, of two equal ones the lower; returns how many.

@@ -48,9 +48,10 @@ void check_top_blocks(Rng& rng, const Kernels& kernels) {
   const HeadSpan span = {head, pick(rng, 1, kv_heads - head), group};
   const std::vector<float> q = normal(rng, span.rows() * dim);
   std::vector<int32_t> ids(count);
-  for (int32_t& id : ids) id = int32_t(pick(rng, 0, blocks - 1));
+  const bool in_row = pick(rng, 0, 1) == 1;  // as a pool gives them, or any
+  for (int64_t i = 0; i < count; ++i) ids[i] = int32_t(in_row ? blocks - count + i : pick(rng, 0, blocks - 1));
   std::vector<float> scores(span.count * stride_of);
-  std::vector<uint8_t> scratch(kernels.score_scratch(dim, span.rows()), 0xff);
+  std::vector<uint8_t> scratch(kernels.score_scratch(dim, span.count, span.group), 0xff);
   kernels.score_blocks({low.data(), row_bytes}, {high.data(), row_bytes}, span, dim, q.data(), ids.data(), count,
                        scores.data(), stride_of, scratch.data());
   for (int64_t n = 0; n < span.count * count; ++n) {

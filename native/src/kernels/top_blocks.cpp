@@ -2,15 +2,28 @@
 
 #include "kernels/codes.h"
 #include "kernels/parts.h"
+#include "kernels/top_choice.h"
+#include "kernels/top_tiles.h"
 
 WINDOWTAX_BEGIN_LEVEL
 
 namespace {
 
-constexpr int64_t kHeads = 4;         // query heads whose sums are in registers at a time
-constexpr int64_t kWays = 4;          // places at which blocks are scored in turn
-constexpr int64_t kAhead = 4;         // blocks that are fetched ahead in each; their ids are random in the pool
-constexpr int64_t kCandidates = 4096;  // scores among which the choice is made on the stack
+#if defined(__AMX_TILE__)
+
+int64_t score_scratch(int64_t k_dim, int64_t heads, int64_t group) { return bound_tiles_bytes(k_dim, heads, group); }
+
+void score_blocks(const Plane& minimum, const Plane& maximum, const HeadSpan& heads, int64_t k_dim, const float* q,
+                  const int32_t* ids, int64_t count, float* scores, int64_t stride, void* scratch) {
+  const Summaries of{minimum, maximum, ids, count, heads.first * 2 * k_dim, 2 * k_dim};
+  score_blocks_in_tiles(of, heads, k_dim, q, scores, stride, scratch);
+}
+
+#else
+
+constexpr int64_t kHeads = 4;  // query heads whose sums are in registers at a time
+constexpr int64_t kWays = 4;   // places at which blocks are scored in turn
+constexpr int64_t kAhead = 4;  // blocks that are fetched ahead in each; their ids are random in the pool
 
 // A query split for the bound: max(q min, q max) = positive part * max + negative part * min. Per head 4 rows of
 // `pairs` numbers: positive even channels, positive odd, negative even, negative odd; zero beyond k_dim.
@@ -23,7 +36,9 @@ struct Split {
 
 int64_t padded_pairs(int64_t k_dim) { return (k_dim / 2 + kLanes - 1) / kLanes * kLanes; }
 
-int64_t score_scratch(int64_t k_dim, int64_t rows) { return 64 + rows * 4 * padded_pairs(k_dim) * 4; }
+int64_t score_scratch(int64_t k_dim, int64_t heads, int64_t group) {
+  return 64 + heads * group * 4 * padded_pairs(k_dim) * 4;
+}
 
 Split split_queries(const float* q, int64_t group, int64_t k_dim, void* scratch) {
   float* rows = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(scratch) + 63) / 64 * 64);
@@ -128,150 +143,7 @@ void score_blocks(const Plane& minimum, const Plane& maximum, const HeadSpan& he
   }
 }
 
-// --- the choice -----------------------------------------------------------------------------------------------------
-
-// Integers in the order of the floats; -0 counts as 0.
-inline Ints order_of(Floats x) {
-  const Ints bits = (Ints)(x + 0.0f);
-  return bits ^ ((bits >> 31) & 0x7fffffff);
-}
-
-inline Ints load_order(const float* scores, int64_t count) { return order_of((Floats)load_first(scores, count)); }
-
-// Which keys are above `limit` (kAbove) or not above it, a bit per lane.
-template <bool kAbove>
-inline uint32_t lanes_above(Ints keys, int32_t limit, int64_t count) {
-  const uint32_t existing = (1u << (count < kLanes ? count : kLanes)) - 1;
-#if defined(__AVX512F__)
-  const uint32_t above = _mm512_cmpgt_epi32_mask((__m512i)keys, _mm512_set1_epi32(limit));
-#else
-  uint32_t above = 0;
-  for (int64_t i = 0; i < kLanes; ++i) above |= uint32_t(keys[i] > limit) << i;
 #endif
-  return (kAbove ? above : ~above) & existing;
-}
-
-// Writes the lanes of `values` whose bit is set to `out`; returns how many. kRoom: a whole vector may be written.
-template <bool kRoom>
-inline int64_t compress(Ints values, uint32_t bits, int32_t* out) {
-#if defined(__AVX512F__)
-  if (kRoom) {
-    _mm512_storeu_si512(out, _mm512_maskz_compress_epi32(__mmask16(bits), (__m512i)values));
-  } else {
-    _mm512_mask_compressstoreu_epi32(out, __mmask16(bits), (__m512i)values);
-  }
-#else
-  int32_t* to = out;
-  for (int64_t i = 0; i < kLanes; ++i) {
-    if (bits >> i & 1) *to++ = values[i];
-  }
-#endif
-  return __builtin_popcount(bits);
-}
-
-struct Bounds {
-  int32_t least, greatest;
-};
-
-Bounds bounds_of(const int32_t* keys, int64_t count) {
-  Ints least = Ints{} + INT32_MAX, greatest = Ints{} + INT32_MIN;
-  Bounds bounds = {INT32_MAX, INT32_MIN};
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    const Ints key = (Ints)load_words(keys + i);
-    least = key < least ? key : least;
-    greatest = key > greatest ? key : greatest;
-  }
-  for (int64_t lane = 0; lane < kLanes; ++lane) {
-    bounds.least = least[lane] < bounds.least ? least[lane] : bounds.least;
-    bounds.greatest = greatest[lane] > bounds.greatest ? greatest[lane] : bounds.greatest;
-  }
-  for (; i < count; ++i) {
-    bounds.least = keys[i] < bounds.least ? keys[i] : bounds.least;
-    bounds.greatest = keys[i] > bounds.greatest ? keys[i] : bounds.greatest;
-  }
-  return bounds;
-}
-
-// Moves the keys above the limit, or those not above it, to the front; returns how many. The array has a vector's room
-// behind its end.
-template <bool kAbove>
-int64_t keep(int32_t* keys, int64_t count, int32_t limit) {
-  int64_t kept = 0;
-  for (int64_t i = 0; i < count; i += kLanes) {
-    const Ints key = (Ints)load_first(keys + i, count - i);
-    kept += compress<true>(key, lanes_above<kAbove>(key, limit, count - i), keys + kept);
-  }
-  return kept;
-}
-
-int64_t count_above(const float* scores, int64_t count, int32_t limit) {
-  int64_t above = 0;
-  for (int64_t i = 0; i < count; i += kLanes) {
-    above += __builtin_popcount(lanes_above<true>(load_order(scores + i, count - i), limit, count - i));
-  }
-  return above;
-}
-
-// The top-th greatest key, 1 <= top <= count. Reorders the keys.
-int32_t nth_key(int32_t* keys, int64_t count, int64_t top) {
-  for (;;) {
-    const Bounds bounds = bounds_of(keys, count);
-    if (bounds.least == bounds.greatest) return bounds.least;
-    const int32_t middle = int32_t(bounds.least + (int64_t(bounds.greatest) - bounds.least) / 2);
-    int64_t above = 0;
-    for (int64_t i = 0; i < count; i += kLanes) {
-      const Ints key = (Ints)load_first(keys + i, count - i);
-      above += __builtin_popcount(lanes_above<true>(key, middle, count - i));
-    }
-    if (above >= top) {
-      count = keep<true>(keys, count, middle);
-    } else {
-      count = keep<false>(keys, count, middle);
-      top -= above;
-    }
-  }
-}
-
-// The top-th greatest score's key: first by bisection over all scores, until few enough are left.
-int32_t nth_score(const float* scores, int64_t count, int64_t top) {
-  int32_t keys[kCandidates + kLanes];
-  int64_t low = int64_t(INT32_MIN) - 1, high = INT32_MAX, above_low = count, above_high = 0;  // it is in (low, high]
-  while (above_low - above_high > kCandidates && high - low > 1) {
-    const int64_t middle = low + (high - low) / 2;
-    const int64_t above = count_above(scores, count, int32_t(middle));
-    (above >= top ? low : high) = middle;
-    (above >= top ? above_low : above_high) = above;
-  }
-  if (high - low == 1) return int32_t(high);
-  int64_t kept = 0;
-  for (int64_t i = 0; i < count; i += kLanes) {
-    const Ints key = load_order(scores + i, count - i);
-    const uint32_t above_all = low < INT32_MIN ? ~0u : lanes_above<true>(key, int32_t(low), kLanes);
-    kept += compress<true>(key, lanes_above<false>(key, int32_t(high), count - i) & above_all, keys + kept);
-  }
-  return nth_key(keys, kept, top - above_high);
-}
-
-int64_t select_top(const float* scores, int64_t count, int64_t top, int32_t* chosen) {
-  if (top > count) top = count;
-  if (top <= 0) return 0;
-  const int32_t limit = nth_score(scores, count, top);
-  int64_t ties = top - count_above(scores, count, limit), taken = 0;
-  for (int64_t i = 0; i < count; i += kLanes) {
-    const Ints key = load_order(scores + i, count - i);
-    const uint32_t above = lanes_above<true>(key, limit, count - i);
-    uint32_t equal = limit == INT32_MIN ? lanes_above<false>(key, limit, count - i)
-                                        : lanes_above<true>(key, limit - 1, count - i) & ~above;
-    while (__builtin_popcount(equal) > ties) equal &= ~(0x80000000u >> __builtin_clz(equal));
-    ties -= __builtin_popcount(equal);
-    if (!(above | equal)) continue;
-    Ints index;
-    for (int64_t lane = 0; lane < kLanes; ++lane) index[lane] = int32_t(i + lane);
-    taken += compress<false>(index, above | equal, chosen + taken);
-  }
-  return taken;
-}
 
 }  // namespace
 

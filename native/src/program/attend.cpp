@@ -42,6 +42,12 @@ void Partials::reset(int64_t index) {
   std::fill(state.l, state.l + rows_ + rows_ * v_dim_, 0.0f);
 }
 
+void Countdowns::fit(int64_t count) {
+  if (count <= capacity_) return;
+  left_ = std::make_unique<Left[]>(count);
+  capacity_ = count;
+}
+
 void merge(const Kernels& kernels, const Attention& attention, Partials& partials, const Shares& shares, float* out) {
   const int64_t v_dim = attention.v_dim, group = shares.heads.group, count = shares.count + (shares.own >= 0);
   for (int64_t g = 0; g < shares.heads.rows(); ++g, out += v_dim) {
@@ -88,7 +94,8 @@ int64_t Attend::prepare(const Context& context) {
     }
   }
   partials_.fit(static_cast<int64_t>(runs_.size()), most, attention_.v_dim);
-  count_splits();
+  left_.fit(static_cast<int64_t>(mergings_.size()));
+  for (size_t i = 0; i < mergings_.size(); ++i) left_.set(static_cast<int64_t>(i), mergings_[i].splits);
   return static_cast<int64_t>(tiles_.size() + runs_.size());
 }
 
@@ -224,17 +231,6 @@ void Attend::cut(const KvPart& part, int64_t low, int64_t high) {
   }
 }
 
-void Attend::count_splits() {
-  const int64_t count = static_cast<int64_t>(mergings_.size());
-  if (count > left_capacity_) {
-    left_ = std::make_unique<Left[]>(count);
-    left_capacity_ = count;
-  }
-  for (int64_t i = 0; i < count; ++i) {
-    left_[i].splits.store(static_cast<int32_t>(mergings_[i].splits), std::memory_order_relaxed);
-  }
-}
-
 void Attend::run(const Context& context, int64_t chunk, Worker& worker) {
   const int64_t num_tiles = static_cast<int64_t>(tiles_.size());
   if (chunk < num_tiles) {
@@ -316,13 +312,12 @@ void Attend::run_split(const Context& context, const RunItem& item, Worker& work
   const float* q = queries(context, item, worker);
   // Nobody but this split reads the block that the position is in.
   if (heads_.leaves(*item.sequence) && item.high == position + 1) {
-    heads_.write_heads(context, *item.part, *item.sequence, {heads.first, heads.count});
+    heads_.write_heads(context, *item.part, *item.sequence, {heads.first, heads.count}, worker);
   }
   void* scratch = worker.kernel.get(
       context.kernels.decode_scratch(attention_.k_dim, attention_.v_dim, heads.count, heads.group));
   context.kernels.attend_run(item.part->view, heads, q, run, attention_.softcap, partials_.at(item.partial), scratch);
-  const bool last = left_[item.merging].splits.fetch_sub(1, std::memory_order_acq_rel) == 1;
-  if (!last) return;
+  if (!left_.finish(item.merging)) return;
   const Merging& merging = mergings_[item.merging];
   for (int64_t i = 0; i < merging.count; ++i) merge_share(context, shares_[merging.first + i]);
 }

@@ -27,6 +27,24 @@ class Partials {
   Scratch data_;  // aligned: threads write neighbours
 };
 
+// How many splits of something are not finished: counted down by threads, each on a cache line of its own.
+class Countdowns {
+ public:
+  void fit(int64_t count);
+  void set(int64_t index, int64_t splits) {
+    left_[index].splits.store(static_cast<int32_t>(splits), std::memory_order_relaxed);
+  }
+  // One more is; returns whether it was the last. What others wrote in theirs is seen then.
+  bool finish(int64_t index) { return left_[index].splits.fetch_sub(1, std::memory_order_acq_rel) == 1; }
+
+ private:
+  struct alignas(64) Left {
+    std::atomic<int32_t> splits;
+  };
+  std::unique_ptr<Left[]> left_;
+  int64_t capacity_ = 0;
+};
+
 // The splits first ... first + count - 1 of one query and span of KV heads. Where `together` queries read them, this
 // one is the `place`-th of them, and `own` is the split of the keys behind, that it reads alone; -1: none.
 struct Shares {
@@ -79,10 +97,6 @@ class Attend : public Operation {
   struct Merging {
     int64_t first, count, splits;
   };
-  // How many splits are not finished.
-  struct alignas(64) Left {
-    std::atomic<int32_t> splits;
-  };
 
   int64_t tile_tokens(const Context& context, const SequenceStep& sequence) const;
   void add_tiles(const Context& context, const SequenceStep& sequence);
@@ -92,7 +106,6 @@ class Attend : public Operation {
   void add_together(const SequenceStep& sequence, int64_t behind);
   void add_splits(const SequenceStep& sequence, int64_t row, int64_t rows, const HeadSpan& heads);
   void cut(const KvPart& part, int64_t low, int64_t high);
-  void count_splits();
   void split(const Context& context);
   HeadSpan span(int64_t head, int64_t rows) const;
   int64_t span_heads(int64_t rows) const;
@@ -112,8 +125,7 @@ class Attend : public Operation {
   std::vector<Shares> shares_;
   std::vector<Merging> mergings_;
   std::vector<Cut> cuts_;
-  std::unique_ptr<Left[]> left_;  // by merging
-  int64_t left_capacity_ = 0;
+  Countdowns left_;  // by merging
   int64_t all_blocks_ = 0, all_splits_ = 0;  // of what is not computed in tiles
   Partials partials_;
 };

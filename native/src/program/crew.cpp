@@ -172,7 +172,7 @@ int32_t Crew::work_on(Board& board, int64_t phase, int share, Worker& worker) {
 
 void Crew::work_through(Board& board, int index) {
   Worker& worker = workers_[index];
-  worker.ready_owner = nullptr;
+  worker.ready_owner = worker.chosen_for = nullptr;
   const int64_t count = static_cast<int64_t>(board.phases.size());
   for (int64_t phase = 0; phase < count; ++phase) {
     const Phase& now = board.phases[phase];

@@ -34,7 +34,9 @@ struct Worker {
   Scratch ready;    // activations prepared for products
   Scratch kernel;   // what kernels ask for
   Scratch tile;     // results on their way to a buffer
+  Scratch chosen;   // blocks that this thread chose to read
   const void* ready_owner = nullptr;  // the operation whose activations `ready` holds in this step
+  const void* chosen_for = nullptr;   // the query that `chosen` is of, in this step
 };
 
 // Memory that will be read: `count` bytes in each of two places.

@@ -92,11 +92,14 @@ void Heads::dress_queries(const Context& context, int64_t row, int64_t rows, con
   }
 }
 
-void Heads::write_heads(const Context& context, const KvPart& part, const SequenceStep& sequence, const Some& heads) {
+void Heads::write_heads(const Context& context, const KvPart& part, const SequenceStep& sequence, const Some& heads,
+                        Worker& worker) {
   dress_keys(context, sequence.first_row, heads);
   const int64_t offset = sequence.start % kBlockTokens;
   int64_t id;
-  write_part(context, part, {&sequence, sequence.start / kBlockTokens, offset, 1, sequence.first_row}, heads, id);
+  const Piece piece{&sequence, sequence.start / kBlockTokens, offset, 1, sequence.first_row};
+  const bool full = write_part(context, part, piece, heads, id);
+  if (full && attention_.top_blocks > 0) summarise(context, part, piece, heads, id, worker);
 }
 
 void Heads::turn(const Context& context, float* heads, int64_t count, const std::vector<float>& norm, int64_t row) {
@@ -115,8 +118,9 @@ void Heads::turn(const Context& context, float* heads, int64_t count, const std:
 void Heads::write(const Context& context, const Piece& piece, Worker& worker) {
   for (const KvPart& part : attention_.parts) {
     int64_t id;
-    const bool full = write_part(context, part, piece, {0, attention_.kv_heads}, id);
-    if (full && attention_.top_blocks > 0) summarise(context, part, piece, id, worker);
+    const Some all{0, attention_.kv_heads};
+    const bool full = write_part(context, part, piece, all, id);
+    if (full && attention_.top_blocks > 0) summarise(context, part, piece, all, id, worker);
   }
 }
 
@@ -139,22 +143,24 @@ bool Heads::write_part(const Context& context, const KvPart& part, const Piece& 
   return end == kBlockTokens;
 }
 
-void Heads::summarise(const Context& context, const KvPart& part, const Piece& piece, int64_t block_id, Worker& worker) {
+void Heads::summarise(const Context& context, const KvPart& part, const Piece& piece, const Some& heads,
+                      int64_t block_id, Worker& worker) {
   // Once, when the block is full, from the keys as they are kept: a query always reads its own block, so nobody asks for
   // the summary of an unfinished one, and drafts that were rejected leave no trace in it.
-  const int64_t width = attention_.kv_heads * attention_.k_dim, dim = attention_.k_dim;
+  const int64_t dim = attention_.k_dim, width = heads.count * dim;
   float* keys = static_cast<float*>(worker.tile.get(kBlockTokens * (width + dim) * static_cast<int64_t>(sizeof(float))));
   float* one = keys + kBlockTokens * width;
   const ChannelBlocks channels = attention_.channels(part, *piece.sequence, piece.block, piece.block);
-  for (int64_t head = 0; head < attention_.kv_heads; ++head) {
-    context.kernels.read_keys(part.view, block_id, channels.scale_ids ? *channels.scale_ids : 0, head, one);
+  for (int64_t head = 0; head < heads.count; ++head) {
+    context.kernels.read_keys(part.view, block_id, channels.scale_ids ? *channels.scale_ids : 0, heads.first + head, one);
     attention_.turn_keys(context.kernels, kBlockTokens, one);  // back: channels bound best as the model made them
     for (int64_t t = 0; t < kBlockTokens; ++t) std::copy_n(one + t * dim, dim, keys + t * width + head * dim);
   }
   const Table& summaries = piece.sequence->tables[attention_.summary_group];
   const int64_t id = summaries.ids[piece.block - summaries.first];
-  context.kernels.summarise(attention_.minimum.base + id * attention_.minimum.block_bytes,
-                            attention_.maximum.base + id * attention_.maximum.block_bytes, attention_.kv_heads, dim, 0,
+  const int64_t place = heads.first * dim * 2;  // in bf16
+  context.kernels.summarise(attention_.minimum.base + id * attention_.minimum.block_bytes + place,
+                            attention_.maximum.base + id * attention_.maximum.block_bytes + place, heads.count, dim, 0,
                             kBlockTokens, keys, width);
 }
 

@@ -49,7 +49,8 @@ class Heads : public Operation {
   void dress_queries(const Context& context, int64_t row, int64_t rows, const Some& heads, float* q);
   // The keys and values of some KV heads of a sequence that is left, in place, which then go into the part. Called once
   // for each head.
-  void write_heads(const Context& context, const KvPart& part, const SequenceStep& sequence, const Some& heads);
+  void write_heads(const Context& context, const KvPart& part, const SequenceStep& sequence, const Some& heads,
+                   Worker& worker);
 
  private:
   struct Piece {
@@ -74,7 +75,8 @@ class Heads : public Operation {
   void write(const Context& context, const Piece& piece, Worker& worker);
   // Returns whether the block is full now; `id` is its place in the pool, -1 where nothing was written.
   bool write_part(const Context& context, const KvPart& part, const Piece& piece, const Some& heads, int64_t& id);
-  void summarise(const Context& context, const KvPart& part, const Piece& piece, int64_t block_id, Worker& worker);
+  void summarise(const Context& context, const KvPart& part, const Piece& piece, const Some& heads, int64_t block_id,
+                 Worker& worker);
 
   const Attention& attention_;
   Dressing dressing_;

@@ -77,17 +77,15 @@ void Program::heads(int attention, int norm, std::vector<float> q_norm, std::vec
 void Program::attend(int attention, int qkv, int out) {
   product_ = nullptr;  // what is fetched before attention is gone behind it
   const Attention& found = attentions_.at(attention);
+  if (!last_heads_ || !last_heads_->is_of(found)) throw std::invalid_argument("attend before heads");
+  last_heads_->let_leave();
   if (found.top_blocks == 0) {
-    if (!last_heads_ || !last_heads_->is_of(found)) throw std::invalid_argument("attend before heads");
-    last_heads_->let_leave();
     add<Attend>(found, *last_heads_, at(qkv), at(out));
     return;
   }
-  TopBlocks& top = top_blocks_.emplace_back(found, at(qkv), at(out));
+  TopBlocks& top = top_blocks_.emplace_back(found, *last_heads_, at(qkv), at(out));
   add<TopScore>(top);
-  add<TopChoose>(top);
   add<TopRead>(top);
-  add<TopFinish>(top);
 }
 
 void Program::norm_add(int x, std::vector<float> weight, float eps, int out) {

@@ -1,8 +1,9 @@
-// Attention over the best blocks only (Quest, Tang et al. 2024, arXiv 2406.10774): each query scores the summaries of its
-// blocks, chooses the best for each KV head, its own block always among them, and reads those.
+// Attention over the best blocks only (Quest, Tang et al. 2024, arXiv 2406.10774): each query scores the summaries of
+// its blocks, chooses the best for each KV head, its own block always among them, and reads those.
 //
-// Few queries: scoring, choosing and reading are phases of their own, cut into splits for the threads. Many queries: a
-// thread takes one query and KV head through all three.
+// Few queries: scoring and reading are phases of their own, cut into splits for the threads. Each thread chooses by
+// itself for the heads of which it reads splits, since a phase more takes longer than choosing twice; and who finishes a
+// head's last split puts them together. Many queries: a thread takes one query and KV head all the way.
 
 #pragma once
 
@@ -12,20 +13,19 @@ namespace windowtax {
 
 class TopBlocks {
  public:
-  TopBlocks(const Attention& attention, Buffer& qkv, Buffer& out) : attention_(attention), qkv_(qkv), out_(out) {}
+  // heads: what dresses and writes before, but for what it leaves.
+  TopBlocks(const Attention& attention, Heads& heads, Buffer& qkv, Buffer& out)
+      : attention_(attention), heads_(heads), qkv_(qkv), out_(out) {}
 
   void prepare(const Context& context);
   int64_t num_scorings() const { return static_cast<int64_t>(scorings_.size()); }
-  int64_t num_choices() const { return few_ ? static_cast<int64_t>(queries_.size()) : 0; }
-  int64_t num_readings() const { return few_ ? static_cast<int64_t>(queries_.size()) * splits_ : 0; }
-  int64_t num_queries() const { return static_cast<int64_t>(queries_.size()); }
+  int64_t num_readings() const { return num_queries() * (few_ ? splits_ : 1); }
   bool few() const { return few_; }
 
   void score(const Context& context, int64_t scoring, Worker& worker);
-  void choose(const Context& context, int64_t query);
   void read(const Context& context, int64_t reading, Worker& worker);
-  void merge_splits(const Context& context, int64_t query);
-  void do_all(const Context& context, int64_t query, Worker& worker);
+  // The summaries that a scoring begins with.
+  Bytes first_read(int64_t scoring) const;
 
  private:
   // One query position and KV head.
@@ -33,29 +33,33 @@ class TopBlocks {
     const SequenceStep* sequence;
     int64_t row, head, position;
     int64_t blocks;  // that it may read: up to its own
-    int64_t chosen = 0;
   };
   // Blocks that are scored for all heads of a row, whose queries are `query` and those behind it.
   struct Scoring {
     int64_t query, first, count;
   };
-  // Ids of the chosen blocks, and of their scales for keys with a scale per channel.
+  // The chosen blocks: their ids, and those of their scales for keys with a scale per channel.
   struct Chosen {
-    int32_t* ids;
-    int32_t* scale_ids;
+    const int32_t *ids, *scale_ids;
+    int64_t count;
   };
 
-  const float* q_of(const Query& query) { return qkv_.row(query.row) + query.head * attention_.group() * attention_.k_dim; }
+  int64_t num_queries() const { return static_cast<int64_t>(queries_.size()); }
   HeadSpan head_of(const Query& query) const { return {query.head, 1, attention_.group()}; }
   float* out_of(const Query& query) { return out_.row(query.row) + query.head * attention_.group() * attention_.v_dim; }
+  void add_scorings(const Context& context, int64_t query);
+  void write_own(const Context& context, const Query& query, Worker& worker);
+  const float* dressed(const Context& context, const Query& query, const HeadSpan& heads, float* room);
   void score_range(const Context& context, const Query& query, const HeadSpan& heads, const Scoring& range,
-                   float* scores, Worker& worker);
-  void choose_from(const Context& context, Query& query, float* scores, const Chosen& chosen);
+                   const float* q, float* scores, Worker& worker);
+  Chosen choose(const Context& context, const Query& query, const float* scores, Worker& worker);
+  void read_split(const Context& context, int64_t reading, Worker& worker);
+  void read_all(const Context& context, int64_t query, Worker& worker);
   void read_range(const Context& context, const Query& query, const Chosen& chosen, int64_t first, int64_t count,
-                  const Softmax& state, Worker& worker);
-  Chosen chosen_of(int64_t query);
+                  const float* q, const Softmax& state, Worker& worker);
 
   const Attention& attention_;
+  Heads& heads_;
   Buffer& qkv_;
   Buffer& out_;
   bool few_ = false;
@@ -63,8 +67,8 @@ class TopBlocks {
   std::vector<Query> queries_;
   std::vector<Scoring> scorings_;
   std::vector<float> scores_;
-  std::vector<int32_t> ids_, scale_ids_;
   Partials partials_;
+  Countdowns left_;  // splits, by query
 };
 
 // The phases, in order.
@@ -76,16 +80,8 @@ class TopScore : public Operation {
     return top_.num_scorings();
   }
   void run(const Context& context, int64_t chunk, Worker& worker) override { top_.score(context, chunk, worker); }
-
- private:
-  TopBlocks& top_;
-};
-
-class TopChoose : public Operation {
- public:
-  explicit TopChoose(TopBlocks& top) : top_(top) {}
-  int64_t prepare(const Context&) override { return top_.num_choices(); }
-  void run(const Context& context, int64_t chunk, Worker&) override { top_.choose(context, chunk); }
+  bool in_shares(const Context&) const override { return true; }
+  Bytes first_read(const Context&, int64_t chunk) const override { return top_.first_read(chunk); }
 
  private:
   TopBlocks& top_;
@@ -96,23 +92,7 @@ class TopRead : public Operation {
   explicit TopRead(TopBlocks& top) : top_(top) {}
   int64_t prepare(const Context&) override { return top_.num_readings(); }
   void run(const Context& context, int64_t chunk, Worker& worker) override { top_.read(context, chunk, worker); }
-  bool in_shares(const Context&) const override { return true; }
-
- private:
-  TopBlocks& top_;
-};
-
-class TopFinish : public Operation {
- public:
-  explicit TopFinish(TopBlocks& top) : top_(top) {}
-  int64_t prepare(const Context&) override { return top_.num_queries(); }
-  void run(const Context& context, int64_t chunk, Worker& worker) override {
-    if (top_.few()) {
-      top_.merge_splits(context, chunk);
-    } else {
-      top_.do_all(context, chunk, worker);
-    }
-  }
+  bool in_shares(const Context&) const override { return top_.few(); }
 
  private:
   TopBlocks& top_;
