@@ -143,15 +143,18 @@ void weigh_lanes(Element element, const Piece& piece, int64_t head, int64_t dim,
 
 #if defined(__AMX_TILE__)
 // The same two steps through AMX tiles, for all heads of the span and for the elements and head sizes that they take.
-// Queries are made ready once per run and kept in work.tiles.
+// Queries are made ready once per run and kept in the tiles' part of the scratch.
+struct Tiles;
 int64_t tiles_bytes(int64_t k_dim, int64_t v_dim, int64_t heads, int64_t group);
 bool tiles_take_keys(Element element, int64_t dim);
 bool tiles_take_values(Element element, int64_t dim);
 void begin_tiles(int64_t group);  // loads the tile configuration; end_tiles gives the tiles back
 void end_tiles();
-void ready_queries(const KvView& view, const float* q, const HeadSpan& heads, const Work& work);
-void score_tiles(const KvView& view, const Piece& piece, const float* q, const HeadSpan& heads, const Work& work);
-void weigh_tiles(const KvView& view, const Piece& piece, const HeadSpan& heads, const Work& work, float* o);
+void ready_queries(const KvView& view, const float* q, const HeadSpan& heads, const Tiles& tiles);
+void score_tiles(const KvView& view, const Piece& piece, const float* q, const HeadSpan& heads, const Tiles& tiles,
+                 float* scores);
+void weigh_tiles(const KvView& view, const Piece& piece, const HeadSpan& heads, const Work& work, const Tiles& tiles,
+                 float* o);
 #endif
 
 WINDOWTAX_END_LEVEL

@@ -1,6 +1,6 @@
 // Attention of one query position against a run of paged keys and values, for all query heads of one KV head.
 
-#include "kernels/attention_piece.h"
+#include "kernels/decode_tiles.h"
 #include "kernels/exp.h"
 #include "kernels/parts.h"
 
@@ -286,9 +286,10 @@ class Reader {
   Reader(const KvView& view, const float* q, const HeadSpan& heads, const Work& work)
       : view_(view), q_(q), heads_(heads), work_(work) {
 #if defined(__AMX_TILE__)
+    tiles_ = Tiles::at(work.tiles, view.k_dim, view.v_dim, heads.count, heads.group);
     tile_keys_ = tiles_take_keys(view.k_element, view.k_dim);
     tile_values_ = tiles_take_values(view.v_element, view.v_dim);
-    if (tile_keys_) ready_queries(view, q, heads, work);
+    if (tile_keys_) ready_queries(view, q, heads, tiles_);
     if (tile_keys_ || tile_values_) begin_tiles(heads.group);
 #endif
   }
@@ -303,7 +304,7 @@ class Reader {
   void score(const Piece& piece) const {
     if (tile_keys_) {
 #if defined(__AMX_TILE__)
-      score_tiles(view_, piece, q_, heads_, work_);
+      score_tiles(view_, piece, q_, heads_, tiles_, work_.scores);
 #endif
       return;
     }
@@ -322,7 +323,7 @@ class Reader {
     gather_scales(view_.v_element, piece, heads_.count, work_);
     if (tile_values_) {
 #if defined(__AMX_TILE__)
-      weigh_tiles(view_, piece, heads_, work_, o);
+      weigh_tiles(view_, piece, heads_, work_, tiles_, o);
 #endif
       return;
     }
@@ -341,6 +342,9 @@ class Reader {
   const HeadSpan& heads_;
   const Work& work_;
   bool tile_keys_ = false, tile_values_ = false;
+#if defined(__AMX_TILE__)
+  Tiles tiles_;
+#endif
 };
 
 // How often the steps of a piece ask the feed for some: about once in 50 ns.
@@ -357,8 +361,7 @@ void attend_run(const KvView& view, const HeadSpan& heads, const float* q, const
   const int64_t known = run.count + run.more, rows = heads.rows();
   const auto least = [](int64_t a, int64_t b) { return a < b ? a : b; };
   Feed feed;
-  // Nobody fetched the first piece, but where the run before knew of this one. Its keys are asked for at once, its values
-  // with the piece behind it.
+  // Nobody may have fetched the first piece: its keys are asked for at once, its values with the piece behind it.
   int64_t blocks = least(kPieceBlocks, run.count);
   feed.clear();
   add_keys(source, heads, 0, blocks, feed);

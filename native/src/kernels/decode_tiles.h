@@ -120,27 +120,30 @@ static inline void split_bf16(__m512 x, uint8_t* coarse, uint8_t* fine) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(fine), (__m256i)_mm512_cvtneps_pbh(rest));
 }
 
-// Which bytes of two vectors of 16-bit integers, packed from four of 32 bits, are their low and their high ones, in order.
-struct ByteOrder {
-  alignas(64) uint8_t low[64], high[64];
+// A sum with this has the nearest integer in its low half, for one of at most 16 bits: no conversion, and nothing to pack
+// before its bytes are taken.
+constexpr float kIntegerInLowHalf = 12582912.0f;  // 1.5 * 2^23
 
-  constexpr ByteOrder() : low(), high() {
-    for (int i = 0; i < 64; ++i) {
-      const int vector = i / 16, lane = i % 16 / 4, place = lane * 8 + vector % 2 * 4 + i % 4;
-      low[i] = uint8_t(vector / 2 * 64 + 2 * place);
-      high[i] = uint8_t(low[i] + 1);
-    }
+// Which bytes of two vectors of words are their lowest ones, and which those above.
+struct ByteOrder {
+  alignas(64) uint8_t of[64];
+
+  constexpr ByteOrder() : of() {
+    for (int i = 0; i < 64; ++i) of[i] = uint8_t(i % 32 * 4 + i / 32);
   }
 };
 inline constexpr ByteOrder kByteOrder;
 
+// Of 64 integers in the low halves of words.
 struct Bytes {
   __m512i low, high;
 };
 
-static inline Bytes bytes_of(__m512i first, __m512i second) {
-  return {_mm512_permutex2var_epi8(first, _mm512_load_si512(kByteOrder.low), second),
-          _mm512_permutex2var_epi8(first, _mm512_load_si512(kByteOrder.high), second)};
+static inline Bytes bytes_of(const __m512i* x) {
+  const __m512i order = _mm512_load_si512(kByteOrder.of);
+  const __m512i first = _mm512_permutex2var_epi8(x[0], order, x[1]);
+  const __m512i second = _mm512_permutex2var_epi8(x[2], order, x[3]);
+  return {_mm512_shuffle_i64x2(first, second, 0x44), _mm512_shuffle_i64x2(first, second, 0xee)};
 }
 
 // 256 * coarse + fine of 16 integer products, which is below 2^31 in size.
@@ -181,22 +184,33 @@ struct F8Table {
 };
 inline constexpr F8Table kF8;
 
-// Rows of quads of f8 to twice as many rows of pairs in bf16.
+// Rows of quads of f8 to twice as many rows of pairs in bf16: of a quad's numbers first 0 and 2, then 1 and 3, so that no
+// byte leaves its word (shuffles, which have one port only, took half of the time). in_pairs: the other factor's order.
 static inline void unpack_f8(const uint8_t* from, int64_t rows, int64_t row_bytes, uint8_t* to) {
   const __m512i low0 = _mm512_load_si512(kF8.low), low1 = _mm512_load_si512(kF8.low + 64);
   const __m512i high0 = _mm512_load_si512(kF8.high), high1 = _mm512_load_si512(kF8.high + 64);
   const __m512i sign = _mm512_set1_epi8(int8_t(0x80));
+  const __m512i first = _mm512_set1_epi16(0x00ff), second = _mm512_set1_epi16(int16_t(0xff00));
+  constexpr int kOrAnd = 0xf8;  // of vpternlogd: a | (b & c)
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t i = 0; i < row_bytes; i += 64) {
       const __m512i x = _mm512_loadu_si512(from + r * row_bytes + i);
       const __m512i low = _mm512_permutex2var_epi8(low0, x, low1);
       const __m512i size = _mm512_permutex2var_epi8(high0, x, high1);
-      const __m512i high = _mm512_ternarylogic_epi32(size, x, sign, 0xf8);  // size | (x & sign)
-      const __m512 first = (__m512)_mm512_unpacklo_epi8(low, high), second = (__m512)_mm512_unpackhi_epi8(low, high);
-      _mm512_storeu_ps(to + 2 * r * row_bytes + i, _mm512_shuffle_ps(first, second, 0x88));
-      _mm512_storeu_ps(to + (2 * r + 1) * row_bytes + i, _mm512_shuffle_ps(first, second, 0xdd));
+      const __m512i high = _mm512_ternarylogic_epi32(size, x, sign, kOrAnd);
+      _mm512_storeu_si512(to + 2 * r * row_bytes + i,
+                          _mm512_ternarylogic_epi32(_mm512_slli_epi16(high, 8), low, first, kOrAnd));
+      _mm512_storeu_si512(to + (2 * r + 1) * row_bytes + i,
+                          _mm512_ternarylogic_epi32(_mm512_srli_epi16(low, 8), high, second, kOrAnd));
     }
   }
+}
+
+// Numbers in the order of what they are multiplied with: of each quad 0, 2, 1, 3 where that is f8.
+template <bool kF8>
+static inline __m512 in_pairs(__m512 x) {
+  if constexpr (kF8) return _mm512_permute_ps(x, 0xd8);
+  return x;
 }
 
 // Whether the blocks are tiles as they lie.

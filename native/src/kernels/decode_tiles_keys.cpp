@@ -30,6 +30,7 @@ inline uint8_t* query_place(uint8_t* queries, const Cut& cut, int64_t numbers, i
   return queries + chunk * kTileBytes + place * (64 / numbers);
 }
 
+template <bool kF8>
 void ready_bf16(const float* q, int64_t dim, int64_t group, uint8_t* queries) {
   const Cut cut = Cut::of(Element::bf16, dim);
   const int64_t heads = tile_heads(group);
@@ -38,7 +39,7 @@ void ready_bf16(const float* q, int64_t dim, int64_t group, uint8_t* queries) {
     uint8_t* tile = queries + g / kTileHeads * cut.chunks * kTileBytes + g % kTileHeads * kRowStride;
     for (int64_t c = 0; c < dim; c += 16) {
       uint8_t* to = query_place(tile, cut, 32, c);
-      split_bf16(_mm512_loadu_ps(q + g * dim + c), to, to + heads * kRowStride);
+      split_bf16(in_pairs<kF8>(_mm512_loadu_ps(q + g * dim + c)), to, to + heads * kRowStride);
     }
   }
 }
@@ -82,9 +83,9 @@ inline __m128 over_lanes(const __m512* of, Op op) {
   return _mm512_castps512_ps128(op(half, _mm512_shuffle_f32x4(half, half, 0xb1)));
 }
 
-// Writes 64 integers of at most 32512, each with 128 added, as split_signed does.
+// Writes 64 integers of at most 32512, which are the low halves of words, each with 128 added, as split_signed does.
 inline void split_signed(const __m512i* x, uint8_t* coarse, uint8_t* fine) {
-  const Bytes bytes = bytes_of(_mm512_packs_epi32(x[0], x[1]), _mm512_packs_epi32(x[2], x[3]));
+  const Bytes bytes = bytes_of(x);
   _mm512_storeu_si512(coarse, bytes.high);
   _mm512_storeu_si512(fine, _mm512_xor_si512(bytes.low, _mm512_set1_epi8(int8_t(0x80))));
 }
@@ -113,11 +114,11 @@ void fold_heads(const uint8_t* scales, const float* q, int64_t rows, uint8_t* qu
   _mm_storeu_ps(scale, most * (1.0f / kQueryLimit));
   _mm_storeu_ps(offset, over_lanes(sum, add));
   for (int64_t g = 0; g < N; ++g) {
-    const __m512 factor = _mm512_set1_ps(factors[g]), half = _mm512_set1_ps(128.0f);
+    const __m512 factor = _mm512_set1_ps(factors[g]), half = _mm512_set1_ps(kIntegerInLowHalf + 128.0f);
     for (int64_t chunk = 0; chunk < kChunks; ++chunk) {
       __m512i whole[4];
       for (int64_t i = 0; i < 4; ++i) {
-        whole[i] = _mm512_cvtps_epi32(_mm512_fmadd_ps(product[g][chunk * 4 + i], factor, half));
+        whole[i] = (__m512i)_mm512_fmadd_ps(product[g][chunk * 4 + i], factor, half);
       }
       uint8_t* to = queries + chunk * kTileBytes + g * kRowStride;
       split_signed(whole, to, to + rows * kRowStride);
@@ -254,7 +255,7 @@ void finish_scores(const float* raw, int64_t heads, int64_t rows, const float* s
 template <Element E>
 struct Scoring {
   static constexpr bool kChannels = E == Element::i4_channel;
-  static constexpr int64_t kUnpackedBytes = kBlockTokens * (is_integer(E) ? 1 : 2);  // per channel
+  static constexpr int64_t kUnpackedBytes = kBlockTokens * (kChannels ? 1 : 4) / 2;  // per channel
 
   const Piece& piece;
   const Tiles& tiles;
@@ -319,14 +320,15 @@ template <Element E>
 void score_piece(const Piece& piece, int64_t dim, const float* q, const HeadSpan& heads, const Tiles& tiles,
                  float* scores) {
   const Cut cut = Cut::of(E, dim), exact = Cut::of(E == Element::i4_channel ? Element::bf16 : E, dim);
-  const int64_t rows = tile_heads(heads.group);
+  const int64_t rows = tile_heads(heads.group), last = tiles.each - 1;
+  const FoldQueries fold = fold_of(dim, rows), fold_last = fold_of(dim, heads_in(heads.group, last));
   Fold folds[kPieceBlocks];
   for (int64_t h = 0; h < heads.count; ++h) {
     for (int64_t tile = 0; tile < tiles.each; ++tile) {
       const int64_t row = h * heads.group + tile * kTileHeads, place = h * tiles.each + tile;
       Scoring<E>{piece, tiles, *piece.feed, dim, h, heads_in(heads.group, tile), rows, cut, exact, q + row * dim,
                  tiles.queries + place * exact.chunks * kTileBytes, tiles.query_scale + place * kTileHeads,
-                 scores + row * kRowTokens, fold_of(dim, heads_in(heads.group, tile)), folds, tile == 0}
+                 scores + row * kRowTokens, tile < last ? fold : fold_last, folds, tile == 0}
           .run();
     }
   }
@@ -338,26 +340,25 @@ bool tiles_take_keys(Element element, int64_t dim) {
   return is_tile_element(element) && is_for_keys(element) && dim % 16 == 0 && dim >= (is_integer(element) ? 64 : 32);
 }
 
-void ready_queries(const KvView& view, const float* q, const HeadSpan& heads, const Work& work) {
-  const int64_t group = heads.group;
-  const Tiles tiles = Tiles::at(work.tiles, view.k_dim, view.v_dim, heads.count, group);
-  const int64_t each = tiles.each;
+void ready_queries(const KvView& view, const float* q, const HeadSpan& heads, const Tiles& tiles) {
+  const int64_t group = heads.group, each = tiles.each;
+  const auto ready_floats = view.k_element == Element::f8 ? ready_bf16<true> : ready_bf16<false>;
   for (int64_t h = 0; h < heads.count; ++h, q += group * view.k_dim) {
     if (has_token_scale(view.k_element)) {
       const int64_t bytes = each * Cut::of(Element::i8, view.k_dim).chunks * kTileBytes;
       ready_integers(q, view.k_dim, group, tiles.queries + h * bytes, tiles.query_scale + h * each * kTileHeads);
     } else {
       const int64_t bytes = each * Cut::of(Element::bf16, view.k_dim).chunks * kTileBytes;
-      ready_bf16(q, view.k_dim, group, tiles.queries + h * bytes);
+      ready_floats(q, view.k_dim, group, tiles.queries + h * bytes);
     }
   }
 }
 
-void score_tiles(const KvView& view, const Piece& piece, const float* q, const HeadSpan& heads, const Work& work) {
-  const Tiles tiles = Tiles::at(work.tiles, view.k_dim, view.v_dim, heads.count, heads.group);
+void score_tiles(const KvView& view, const Piece& piece, const float* q, const HeadSpan& heads, const Tiles& tiles,
+                 float* scores) {
   choose_tiles(view.k_element, [&](auto chosen) {
     constexpr Element E = decltype(chosen)::value;
-    if constexpr (is_for_keys(E)) score_piece<E>(piece, view.k_dim, q, heads, tiles, work.scores);
+    if constexpr (is_for_keys(E)) score_piece<E>(piece, view.k_dim, q, heads, tiles, scores);
   });
 }
 

@@ -19,17 +19,11 @@ inline const uint8_t* values_as_tiles(const uint8_t* values, int64_t dim, uint8_
 constexpr float kWeightLimit = 65280.0f;  // 255 * 256
 
 // Weights of one head to two rows of the A tile, in bf16.
+template <bool kF8>
 void split_weights(const float* scores, int64_t tokens, int64_t to_fine, uint8_t* coarse) {
   for (int64_t t = 0; t < tokens; t += 16) {
-    split_bf16(_mm512_loadu_ps(scores + t), coarse + 2 * t, coarse + to_fine + 2 * t);
+    split_bf16(in_pairs<kF8>(_mm512_loadu_ps(scores + t)), coarse + 2 * t, coarse + to_fine + 2 * t);
   }
-}
-
-// Writes the high and the low bytes of 64 integers of 16 bits without a sign.
-inline void split_unsigned(const __m512i* x, uint8_t* high, uint8_t* low) {
-  const Bytes bytes = bytes_of(_mm512_packus_epi32(x[0], x[1]), _mm512_packus_epi32(x[2], x[3]));
-  _mm512_storeu_si512(high, bytes.high);
-  _mm512_storeu_si512(low, bytes.low);
 }
 
 // The same in integers, times the values' scales, against the greatest product; returns what one integer counts. kBlocks
@@ -41,11 +35,14 @@ float split_weights(const float* scores, const float* scales, int64_t to_fine, u
     products[i] = _mm512_loadu_ps(scores + 16 * i) * _mm512_loadu_ps(scales + 16 * i);
     greatest = _mm512_max_ps(greatest, products[i]);
   }
+  const __m512 whole_in_half = _mm512_set1_ps(kIntegerInLowHalf);
   const float most = _mm512_reduce_max_ps(greatest), factor = most > 1e-30f ? kWeightLimit / most : 0.0f;
   for (int64_t i = 0; i < kBlocks * 2; i += 4) {
     __m512i whole[4];
-    for (int64_t j = 0; j < 4; ++j) whole[j] = _mm512_cvtps_epi32(products[i + j] * factor);
-    split_unsigned(whole, coarse + 16 * i, coarse + to_fine + 16 * i);
+    for (int64_t j = 0; j < 4; ++j) whole[j] = (__m512i)(products[i + j] * factor + whole_in_half);
+    const Bytes bytes = bytes_of(whole);
+    _mm512_storeu_si512(coarse + 16 * i, bytes.high);
+    _mm512_storeu_si512(coarse + to_fine + 16 * i, bytes.low);
   }
   return most / kWeightLimit;
 }
@@ -71,7 +68,7 @@ void ready_weights(int64_t head, int64_t group, const Work& work, const Tiles& t
       tiles.unit[tile * kTileHeads + place] = is_nibble(E) ? unit * (1.0f / 16) : unit;
       work.offsets[g] = is_nibble(E) ? weighted_sum<kBlocks>(scores, work.v_middles) : 0.0f;
     } else {
-      split_weights(scores, kBlocks * kBlockTokens, to_fine, coarse);
+      split_weights<E == Element::f8>(scores, kBlocks * kBlockTokens, to_fine, coarse);
     }
   }
 }
@@ -197,8 +194,8 @@ void begin_tiles(int64_t group) {
 
 void end_tiles() { asm volatile("tilerelease" ::); }
 
-void weigh_tiles(const KvView& view, const Piece& piece, const HeadSpan& heads, const Work& work, float* o) {
-  const Tiles tiles = Tiles::at(work.tiles, view.k_dim, view.v_dim, heads.count, heads.group);
+void weigh_tiles(const KvView& view, const Piece& piece, const HeadSpan& heads, const Work& work, const Tiles& tiles,
+                 float* o) {
   choose_tiles(view.v_element, [&](auto chosen) {
     constexpr Element E = decltype(chosen)::value;
     if constexpr (is_for_values(E)) weigh_piece<E>(piece, view.v_dim, heads, work, tiles, o);
