@@ -293,7 +293,7 @@ struct Kernels {
 
   // --- prefill attention (kernels/prefill.cpp) ---
 
-  // How many tokens a tile should have for G heads of these sizes, and the scratch that it takes.
+  // How many tokens a tile may have at most for G heads of these sizes, and the scratch that it takes then.
   int64_t (*tile_tokens)(int64_t group, int64_t k_dim, int64_t v_dim);
   int64_t (*tile_scratch)(int64_t group, int64_t k_dim, int64_t v_dim);
   void (*attend_tile)(const Tile& tile, void* scratch);
