@@ -92,8 +92,7 @@ int64_t Linear::prepare(const Context& context) {
   if (!next_ || !next_->takes_feed(context)) out_.fit(context.step);
   if (rows == 0) return 0;
   if (rows <= Ready::kFewRows) {
-    const int64_t panel_bytes = matrix_.units() * unit_bytes(matrix_.format);
-    const int64_t least = ceil_div(kLeastBytes, panel_bytes);
+    const int64_t least = ceil_div(kLeastBytes, panel_bytes());
     panels_ = std::clamp(ceil_div(panels, kChunksPerThread * context.num_threads), least, 4 * least + 16);
   } else {
     const bool many = context.kernels.takes_many(matrix_.format, rows);
@@ -110,17 +109,16 @@ bool Linear::in_shares(const Context& context) const {
 
 Bytes Linear::first_read(const Context& context, int64_t chunk) const {
   if (ready_.x().rows(context.step) > Ready::kFewRows) return {};
-  const int64_t panel_bytes = matrix_.units() * unit_bytes(matrix_.format), first = chunk * panels_;
+  const int64_t first = chunk * panels_;
   // The product reads the chunk from as many places in turn (kernels/weights.h).
-  const int64_t apart = std::min(panels_, matrix_.panels() - first) / kWeightStreams * panel_bytes;
-  return {matrix_.data + first * panel_bytes, std::min(kWeightsAhead / kWeightStreams, apart), apart};
+  const int64_t apart = std::min(panels_, matrix_.panels() - first) / kWeightStreams * panel_bytes();
+  return {matrix_.data + first * panel_bytes(), std::min(kWeightsAhead / kWeightStreams, apart), apart};
 }
 
 // Of a chunk that begins with a panel, as much as is fetched before it is read.
 Bytes Linear::weights(int64_t panel) const {
-  const int64_t panel_bytes = matrix_.units() * unit_bytes(matrix_.format);
   const int64_t count = std::min(panels_, matrix_.panels() - panel);
-  return {matrix_.data + panel * panel_bytes, std::min(kMostAhead, count * panel_bytes)};
+  return {matrix_.data + panel * panel_bytes(), std::min(kMostAhead, count * panel_bytes())};
 }
 
 // What a thread that has done the panels before last_panel will multiply with next.

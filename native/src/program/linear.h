@@ -92,6 +92,7 @@ class Linear : public Operation {
   Buffer& out() { return out_; }
 
  private:
+  int64_t panel_bytes() const { return matrix_.units() * unit_bytes(matrix_.format); }
   Bytes weights(int64_t panel) const;
   Bytes next_weights(int64_t last_panel) const;
 

@@ -19,7 +19,7 @@ from windowtax.spec.step_costs import Curve, StepCosts
 
 THIS_MACHINE = "this-machine"
 FILE_NAME = "machine.json"
-VERSION = 3
+VERSION = 4
 """Of the file. One of another version is measured anew: its rates mean something else."""
 
 QUIET_SHARE, QUIET_SWING = 0.05, 1.25
