@@ -1,28 +1,27 @@
+// Types of quantised GGUF tensors that are read natively: those that have one scale (and one least value) for each 32
+// numbers, which stay as they are, and Q6_K, whose scales are per 16 and which becomes 8-bit codes.
+
 #pragma once
 
-// Quantised GGUF tensors as codes with scales: the block types that have one scale (and one least value) for each 32
-// numbers, read as they are. It does not depend on the level: memory is what it waits for.
-//
-// Blocks as ggml defines them (ggml-common.h): q4_0 {fp16 d; 16 bytes}, q4_1 {fp16 d, m; 16 bytes}, q5_0 {fp16 d; 4
-// bytes of fifth bits; 16 bytes}, q5_1 {fp16 d, m; 4 bytes; 16 bytes}, q8_0 {fp16 d; 32 int8}, q4_k {fp16 d, dmin; 12
-// bytes of 6-bit scales and minima; 128 bytes} over 256 numbers, q5_k the same with 32 bytes of fifth bits before its 128.
-// Over 32 numbers the low nibbles are the first 16; over 256 the low nibbles of 32 bytes are one group of 32 and the
-// high ones the next, and bit i of a byte of fifth bits belongs to group i.
-
-#include <cstdint>
+#include "kernels.h"
 
 namespace windowtax {
 
 struct GgufType {
   const char* name;
   int64_t numbers, bytes;  // of one block
-  bool has_least;
-  // blocks of the type -> codes [count * numbers], scale and least (unless null) [count * numbers / 32]:
-  // w = scale * code (+ least), codes in the range of the packed format (see kernels.h) that Python chooses for the type.
-  void (*read)(const uint8_t* blocks, int64_t count, int8_t* codes, float* scale, float* least);
+  WeightFormat format;     // of a packed matrix that takes its codes
 };
 
-// Null for a type that is not read as it is.
-const GgufType* gguf_type(const char* name);
+// In the order of BlockType.
+constexpr GgufType kGgufTypes[] = {
+    {"Q4_0", 32, 18, WeightFormat::q4},   {"Q4_1", 32, 20, WeightFormat::q4},
+    {"Q5_0", 32, 22, WeightFormat::q5},   {"Q5_1", 32, 24, WeightFormat::q5_least},
+    {"Q8_0", 32, 34, WeightFormat::q8},   {"Q4_K", 256, 144, WeightFormat::q4},
+    {"Q5_K", 256, 176, WeightFormat::q5_least}, {"Q6_K", 256, 210, WeightFormat::q8},
+};
+constexpr int kNumGgufTypes = static_cast<int>(sizeof kGgufTypes / sizeof kGgufTypes[0]);
+
+inline const GgufType& gguf_type(BlockType type) { return kGgufTypes[static_cast<int>(type)]; }
 
 }  // namespace windowtax

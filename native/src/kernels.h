@@ -30,6 +30,9 @@ constexpr bool has_least(WeightFormat format) {
   return format == WeightFormat::q4 || format == WeightFormat::q5_least;
 }
 
+// Blocks of a quantised GGUF tensor (gguf.h, kernels/blocks.cpp).
+enum class BlockType : uint8_t { q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k, q6_k };
+
 // A packed matrix [rows, columns]: panels of kPanelRows rows; in a panel, units of kGroup columns, one after the other.
 // A unit holds its 16 x 32 numbers so that one vector load takes the same column(s) of all 16 rows, which is also the B
 // tile of AMX, and behind them its 16 scales (fp16), and behind those its 16 leasts (fp16) where the format has them:
@@ -224,6 +227,8 @@ struct Kernels {
   void (*pack)(WeightFormat format, const float* values, int64_t rows, int64_t columns, uint8_t* out);
   void (*pack_codes)(WeightFormat format, const int8_t* codes, const float* scale, const float* least, int64_t rows,
                      int64_t columns, uint8_t* out);
+  // Blocks of a file -> codes [count * numbers of a block], scale and least (where their format has it) [... / 32].
+  void (*read_blocks)(BlockType type, const uint8_t* blocks, int64_t count, int8_t* codes, float* scale, float* least);
   // Row `row` of the matrix in float32 [columns].
   void (*unpack_row)(const Matrix& matrix, int64_t row, float* out);
 

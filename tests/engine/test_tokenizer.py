@@ -15,10 +15,13 @@ from tokenizers.models import BPE
 
 from tests.goldens.tokenize.prompts import PROMPTS
 from tests.goldens.tokenize.witness import PATTERNS, PlainBpe, pieces
+from tests.native.harness import native
 from windowtax.base.errors import BadInput, UnsupportedModel
 from windowtax.engine.tokenizer import Tokenizer, load_tokenizer
+from windowtax.engine.tokenizer_gguf import find_splits, read_texts
 from windowtax.engine.tokenizer_pre import _SPECS, byte_level_spec
 from windowtax.hub import fetch
+from windowtax.ops.native import native_state
 
 GOLDENS = Path(__file__).parent.parent / "goldens" / "tokenize"
 REAL = ("smollm2-135m", "qwen2.5-coder-0.5b", "gemma-3-270m")
@@ -307,3 +310,22 @@ def test_a_decoder_that_cannot_be_streamed_is_named() -> None:
     backend.decoder = decoders.WordPiece()
     with pytest.raises(UnsupportedModel, match="WordPiece"):
         assert Tokenizer(backend, source="test").is_byte_level
+
+
+@native
+def test_native_code_finds_the_same_splits_and_texts() -> None:
+    """The look-ups in Python are the witness: many tokens, some of several bytes, and the empty one."""
+    random = np.random.default_rng(3)
+    alphabet = ["a", "b", "c", "é", "▁", "漢", "😀"]
+    tokens = ["", *sorted({"".join(random.choice(alphabet, random.integers(1, 7))) for _ in range(4000)})]
+    module = native_state().module
+    assert module is not None
+    whole, pairs = module.splits(tokens)
+    expected = find_splits(tokens)
+    assert (list(whole), pairs) == (list(expected[0]), expected[1])
+    assert len(pairs) > 1000
+    texts = [token.encode() for token in tokens] + [b"\xff\xfe broken", b"\xe6\xbc"]
+    data = b"".join(len(text).to_bytes(8, "little") + text for text in texts)
+    assert module.texts(data, len(texts)) == read_texts(data, len(texts))
+    with pytest.raises(IndexError, match="middle of a text"):
+        module.texts(data[:-1], len(texts))

@@ -1,14 +1,20 @@
 // Packing and unpacking of weights. Arrays are numpy's; the caller slices them so that threads can share the work.
 
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
 
+#include <chrono>
 #include <stdexcept>
 #include <string>
+#include <thread>
 
 #include "bind/bind.h"
 #include "gguf.h"
 #include "levels.h"
+#include "stored.h"
 
 namespace nb = nanobind;
 
@@ -64,30 +70,63 @@ void unpack(int format, ConstBytes packed, nb::ndarray<float, nb::ndim<2>, nb::c
   for (int64_t row = 0; row < rows; ++row) best().unpack_row(matrix, row, out.data() + row * columns);
 }
 
-template <typename T>
-using Out = nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Places = nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Types = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+// format, columns, places, types, out
+using Stored = std::tuple<int, int64_t, Places, Types, Bytes>;
 
-bool reads_blocks(const std::string& type) { return gguf_type(type.c_str()) != nullptr; }
-
-void read_blocks(const std::string& type, Out<const uint8_t> stored, Out<int8_t> codes, Out<float> scale,
-                 nb::object least) {
-  const GgufType* found = gguf_type(type.c_str());
-  need(found != nullptr, "blocks of this type are not read");
-  const int64_t rows = stored.shape(0), columns = codes.shape(1);
-  need(static_cast<int64_t>(codes.shape(0)) == rows && columns % found->numbers == 0, "codes should be whole blocks");
-  const int64_t blocks = rows * (columns / found->numbers);
-  need(static_cast<int64_t>(stored.size()) == blocks * found->bytes, "stored has the wrong size");
-  need(static_cast<int64_t>(scale.size()) == rows * columns / kGroup, "scale should be [rows, columns / 32]");
-  need(found->has_least != least.is_none(), "types with a least value need a place for it, and no others");
-  float* leasts = nullptr;
-  Out<float> held;
-  if (!least.is_none()) {
-    held = nb::cast<Out<float>>(least);
-    need(held.size() == scale.size(), "least should be as large as scale");
-    leasts = held.data();
+StoredMatrix stored_matrix(const Stored& given) {
+  const auto& [format, columns, places, types, out] = given;
+  const int64_t rows = static_cast<int64_t>(places.size());
+  need(static_cast<int64_t>(types.size()) == rows, "every row has a place and a type");
+  need(static_cast<int64_t>(out.size()) == packed_bytes(format, rows, columns), "out has the wrong size");
+  for (int64_t row = 0; row < rows; ++row) {
+    need(types.data()[row] < kNumGgufTypes, "blocks of this type are not read");
+    need(columns % kGgufTypes[types.data()[row]].numbers == 0, "rows should be whole blocks");
   }
-  nb::gil_scoped_release release;
-  found->read(stored.data(), blocks, codes.data(), scale.data(), leasts);
+  return {{static_cast<WeightFormat>(format), rows, columns, out.data()},
+          places.data(),
+          reinterpret_cast<const BlockType*>(types.data())};
+}
+
+// A reader and what it reads into, which must not go before it.
+class HeldReader {
+ public:
+  HeldReader(const std::string& path, std::vector<Stored> given, int threads)
+      : given_(std::move(given)), reader_(path, matrices(given_), threads, best()) {}
+
+  // Signals are looked at in between, so that a long load can be interrupted.
+  void wait() {
+    while (!reader_.done()) {
+      {
+        nb::gil_scoped_release release;
+        for (int i = 0; i < 50 && !reader_.done(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+      if (PyErr_CheckSignals() != 0) throw nb::python_error();
+    }
+    reader_.finish();
+  }
+
+  void stop() {
+    nb::gil_scoped_release release;
+    reader_.stop();
+  }
+
+ private:
+  static std::vector<StoredMatrix> matrices(const std::vector<Stored>& given) {
+    std::vector<StoredMatrix> found;
+    for (const Stored& one : given) found.push_back(stored_matrix(one));
+    return found;
+  }
+
+  std::vector<Stored> given_;
+  StoredReader reader_;
+};
+
+std::vector<std::pair<std::string, int>> gguf_types() {
+  std::vector<std::pair<std::string, int>> found;
+  for (const GgufType& type : kGgufTypes) found.emplace_back(type.name, static_cast<int>(type.format));
+  return found;
 }
 
 }  // namespace
@@ -102,9 +141,14 @@ void bind_weights(nb::module_& module) {
              nb::arg("out"));
   module.def("pack_codes", &pack_codes, "Packs codes with their scales (and leasts) as they are.", nb::arg("format"),
              nb::arg("codes"), nb::arg("scale"), nb::arg("least").none(), nb::arg("out"));
-  module.def("reads_blocks", &reads_blocks, "Whether GGUF blocks of this type are read as they are.", nb::arg("type"));
-  module.def("read_blocks", &read_blocks, "GGUF blocks [rows, bytes] as codes with their scales (and leasts).",
-             nb::arg("type"), nb::arg("stored"), nb::arg("codes"), nb::arg("scale"), nb::arg("least").none());
+  module.def("gguf_types", &gguf_types, "The types of GGUF tensors that are read: name, and the format of their codes.");
+  nb::class_<HeldReader>(module, "StoredReader",
+                         "Reads packed matrices from a file of GGUF blocks, from its construction on. Of each: format, "
+                         "columns, and per row its place in the file (negative: zeros) and its type; and out.")
+      .def(nb::init<const std::string&, std::vector<Stored>, int>(), nb::arg("path"), nb::arg("matrices"),
+           nb::arg("threads"))
+      .def("wait", &HeldReader::wait, "Until all is read.")
+      .def("stop", &HeldReader::stop, "Leaves what is not read yet.");
   module.def("unpack", &unpack, "Writes the packed matrix into out, float32 [rows, columns].", nb::arg("format"),
              nb::arg("packed"), nb::arg("out"));
 }

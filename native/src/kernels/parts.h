@@ -6,6 +6,7 @@
 
 WINDOWTAX_BEGIN_LEVEL
 void add_weights(Kernels& table);      // weights*.cpp: pack ... multiply
+void add_blocks(Kernels& table);       // blocks.cpp: read_blocks
 void add_elementwise(Kernels& table);  // elementwise.cpp
 void add_codecs(Kernels& table);       // codecs.cpp: append, read_keys, read_values, summarise
 void add_decode(Kernels& table);       // decode.cpp: decode_scratch, attend_run

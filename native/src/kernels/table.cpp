@@ -13,6 +13,7 @@ static Kernels make_table() {
   Kernels table = {};
   table.level = WINDOWTAX_TEXT(WINDOWTAX_LEVEL);
   WINDOWTAX_LEVEL::add_weights(table);
+  WINDOWTAX_LEVEL::add_blocks(table);
   WINDOWTAX_LEVEL::add_elementwise(table);
   WINDOWTAX_LEVEL::add_codecs(table);
   WINDOWTAX_LEVEL::add_decode(table);

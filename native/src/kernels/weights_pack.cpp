@@ -41,54 +41,48 @@ void put_fp16(const float* rounded, uint8_t* out) {
   memcpy(out, bits, sizeof bits);
 }
 
-// codes[k][lane], whole numbers: -127..127 (q8), -16..15 (q5), else from 0 on.
-void put_q8(const int32_t (*codes)[kRows], const Scales& scales, uint8_t* unit) {
-  for (int quad = 0; quad < kColumns / 4; ++quad) {
-    uint32_t words[kRows];
-    for (int lane = 0; lane < kRows; ++lane) {
-      uint32_t word = 0;
-      for (int i = 0; i < 4; ++i) word |= (static_cast<uint32_t>(codes[4 * quad + i][lane]) & 0xff) << 8 * i;
-      words[lane] = word;
-    }
-    memcpy(unit + quad * sizeof words, words, sizeof words);
-  }
-  put_fp16(scales.scale, unit + code_bytes(WeightFormat::q8));
-}
+// Codes of a unit as words: byte i of quads[j][lane] is that of column 4 j + i, -127..127 (q8), -16..15 (q5), else from 0.
+using Quads = uint32_t[kColumns / 4][kRows];
 
 // The low four bits.
-void put_nibbles(const int32_t (*codes)[kRows], uint8_t* unit) {
+void put_nibbles(const Quads& quads, uint8_t* unit) {
+  constexpr uint32_t kLow = 0x0f0f0f0f;
   for (int quad = 0; quad < kColumns / 8; ++quad) {
     uint32_t words[kRows];
-    for (int lane = 0; lane < kRows; ++lane) {
-      uint32_t word = 0;
-      for (int i = 0; i < 4; ++i) {
-        const int32_t low = codes[4 * quad + i][lane] & 15, high = codes[16 + 4 * quad + i][lane] & 15;
-        word |= static_cast<uint32_t>(low | high << 4) << 8 * i;
-      }
-      words[lane] = word;
-    }
+    for (int lane = 0; lane < kRows; ++lane)
+      words[lane] = (quads[quad][lane] & kLow) | (quads[quad + 4][lane] & kLow) << 4;
     memcpy(unit + quad * sizeof words, words, sizeof words);
   }
 }
 
-// Of codes that are kept as `offset` more.
-void put_fifths(const int32_t (*codes)[kRows], int32_t offset, uint8_t* unit) {
+// `flip`: the fifth bits of codes that are kept as 16 more.
+void put_fifths(const Quads& quads, uint32_t flip, uint8_t* unit) {
   uint32_t words[kRows] = {};
   for (int quad = 0; quad < kColumns / 4; ++quad)
-    for (int i = 0; i < 4; ++i)
-      for (int lane = 0; lane < kRows; ++lane) {
-        words[lane] |= (static_cast<uint32_t>(codes[4 * quad + i][lane] + offset) >> 4 & 1) << (8 * i + quad);
-      }
+    for (int lane = 0; lane < kRows; ++lane) words[lane] |= ((quads[quad][lane] ^ flip) >> 4 & 0x01010101) << quad;
   memcpy(unit + kFifths, words, sizeof words);
 }
 
-void put_codes(WeightFormat format, const int32_t (*codes)[kRows], const Scales& scales, uint8_t* unit) {
-  if (format == WeightFormat::q8) return put_q8(codes, scales, unit);
-  put_nibbles(codes, unit);
-  if (format != WeightFormat::q4) put_fifths(codes, has_least(format) ? 0 : kFifthOffset, unit);
+void put_codes(WeightFormat format, const Quads& quads, const Scales& scales, uint8_t* unit) {
   uint8_t* behind = unit + code_bytes(format);
+  if (format == WeightFormat::q8) {
+    memcpy(unit, quads, sizeof quads);
+  } else {
+    put_nibbles(quads, unit);
+    if (format != WeightFormat::q4) put_fifths(quads, has_least(format) ? 0 : kFifthOffset * 0x01010101u, unit);
+  }
   put_fp16(scales.scale, behind);
   if (has_least(format)) put_fp16(scales.least, behind + 2 * kRows);
+}
+
+// codes[k][lane] as words.
+void join_codes(const int32_t (*codes)[kRows], Quads& quads) {
+  for (int quad = 0; quad < kColumns / 4; ++quad)
+    for (int lane = 0; lane < kRows; ++lane) {
+      uint32_t word = 0;
+      for (int i = 0; i < 4; ++i) word |= (static_cast<uint32_t>(codes[4 * quad + i][lane]) & 0xff) << 8 * i;
+      quads[quad][lane] = word;
+    }
 }
 
 // Without a least: the scale takes the greatest magnitude to the greatest code.
@@ -217,7 +211,9 @@ void pack_unit(WeightFormat format, const float (*in)[kRows], uint8_t* unit) {
       quantise_above(in, 31.0f, scales, codes);
       break;
   }
-  put_codes(format, codes, scales, unit);
+  Quads quads;
+  join_codes(codes, quads);
+  put_codes(format, quads, scales, unit);
 }
 
 // A group's scales of up to 16 rows; rows that there are not get zero.
@@ -226,11 +222,14 @@ void gather_scales(const float* values, int64_t rows, int64_t groups, int64_t gr
     out[lane] = lane < rows && values ? round_to_fp16(values[lane * groups + group]) : 0.0f;
 }
 
-void gather_codes(const int8_t* codes, int64_t rows, int64_t columns, int64_t first, int32_t (*out)[kRows]) {
-  const int width = static_cast<int>(smaller(kGroup, columns - first));
-  memset(out, 0, sizeof(int32_t) * kUnitNumbers);
-  for (int lane = 0; lane < smaller(rows, kRows); ++lane)
-    for (int k = 0; k < width; ++k) out[k][lane] = codes[lane * columns + first + k];
+// Columns first ... of up to 16 rows; of rows that there are not, zeros.
+void gather_codes(const int8_t* codes, int64_t rows, int64_t columns, int64_t first, Quads& quads) {
+  if (rows < kRows) memset(quads, 0, sizeof quads);
+  for (int lane = 0; lane < smaller(rows, kRows); ++lane) {
+    uint32_t words[kColumns / 4];
+    memcpy(words, codes + lane * columns + first, sizeof words);
+    for (int quad = 0; quad < kColumns / 4; ++quad) quads[quad][lane] = words[quad];
+  }
 }
 
 }  // namespace
@@ -247,15 +246,15 @@ void pack(WeightFormat format, const float* values, int64_t rows, int64_t column
 void pack_codes(WeightFormat format, const int8_t* codes, const float* scale, const float* least, int64_t rows,
                 int64_t columns, uint8_t* out) {
   const int64_t groups = units_of(columns);
-  int32_t unit[kColumns][kRows];
+  Quads quads;
   Scales scales;
   for (int64_t row = 0; row < rows; row += kRows)
     for (int64_t group = 0; group < groups; ++group, out += unit_bytes(format)) {
       const int64_t left = rows - row;
-      gather_codes(codes + row * columns, left, columns, group * kGroup, unit);
+      gather_codes(codes + row * columns, left, columns, group * kGroup, quads);
       gather_scales(scale + row * groups, left, groups, group, scales.scale);
       gather_scales(least ? least + row * groups : nullptr, left, groups, group, scales.least);
-      put_codes(format, unit, scales, out);
+      put_codes(format, quads, scales, out);
     }
 }
 

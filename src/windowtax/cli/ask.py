@@ -104,8 +104,9 @@ def ask(
     for skipped in reading.skipped:
         err.print(f"skipped {skipped.path}: {skipped.reason}", markup=False, highlight=False)
     files = open_model(model, dtype, err, rope=rope, attention=attention)
-    prompt = put_together(files, reading.documents, question, max_tokens, err)
-    loaded = load(files, prompt, max_tokens, options, err)
+    loaded, prompt = load(
+        files, lambda: put_together(files, reading.documents, question, max_tokens, err), max_tokens, options, err
+    )
 
     def show(text: str) -> None:
         if not as_json:

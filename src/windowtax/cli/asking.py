@@ -15,7 +15,7 @@ from windowtax.engine.load import LoadedModel, ModelFiles, open_files
 from windowtax.engine.memory import resident_bytes
 from windowtax.engine.prompt import Prompt, build_prompt
 from windowtax.engine.sampling import SamplingParams
-from windowtax.engine.session import EngineOptions, admit, open_engine
+from windowtax.engine.session import EngineOptions, admit, open_engine, usable_bytes
 from windowtax.texts.read import Document
 
 
@@ -43,18 +43,30 @@ def open_model(
     return files
 
 
-def load(files: ModelFiles, prompt: Prompt, max_tokens: int, options: EngineOptions, err: Console) -> LoadedModel:
-    """Reads the weights, once it is sure that they and the window fit. Raises DoesNotFit before."""
-    admit(files, len(prompt.token_ids) + max_tokens, options)
+def load(
+    files: ModelFiles, make_prompt: Callable[[], Prompt], max_tokens: int, options: EngineOptions, err: Console
+) -> tuple[LoadedModel, Prompt]:
+    """Reads the weights, and makes the prompt meanwhile.
+
+    Raises DoesNotFit: for the weights before any is read, for the window as soon as its length is known.
+    """
+    free = usable_bytes(files.device)
+    admit(files, max_tokens, options, free)
     backend = files.backend(options.cache_dtype, options.weights)
+    made: list[Prompt] = []
+
+    def meanwhile() -> None:
+        made.append(make_prompt())
+        admit(files, len(made[0].token_ids) + max_tokens, options, free)
+
     with err.status(f"loading {files.spec.name} ..."):
-        model = files.load(backend)
+        model = files.load(backend, meanwhile)
     why = f", because {backend.why_not}" if backend.why_not else ""
     err.print(
         f"computed by {backend.name}{why}; weights {backend.weights_text}: {format_bytes(model.weight_bytes)}",
         highlight=False,
     )
-    return model
+    return model, made[0]
 
 
 def put_together(

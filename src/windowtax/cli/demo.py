@@ -1,6 +1,7 @@
 """`windowtax demo`: the main job on real input, as `make run` runs it."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -43,8 +44,12 @@ def demo(
     for title, texts in (("without the text", []), (f"with the text: {TOPICS}", [TOPICS])):
         out.print(Rule(title, align="left", style="dim"))
         out.print(f"question: {QUESTION}", highlight=False)
-        prompt = put_together(files, read_documents(texts).documents, QUESTION, MAX_TOKENS, err)
-        loaded = loaded or load(files, prompt, MAX_TOKENS, options, err)
+        documents = read_documents(texts).documents
+        make_prompt = partial(put_together, files, documents, QUESTION, MAX_TOKENS, err)
+        if loaded is None:
+            loaded, prompt = load(files, make_prompt, MAX_TOKENS, options, err)
+        else:
+            prompt = make_prompt()
         result = answer(loaded, prompt, params, options, err=err, show=_show, usd_per_hour=usd_per_hour)
         sys.stdout.write("\n\n")
         context_tokens = len(prompt.token_ids) + MAX_TOKENS

@@ -3,7 +3,7 @@
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from windowtax.base.errors import BadInput, UnsupportedModel
 from windowtax.catalog.gguf_metadata import GgufHeader, GgufTensor
 from windowtax.catalog.weight_names import Transform, WeightSource
-from windowtax.engine.gguf_codes import code_format, read_codes, read_floats
+from windowtax.engine.gguf_codes import code_format, native_type, read_floats
 from windowtax.ops.native import WeightFormat
-from windowtax.ops.rows import Codes, Floats, Matrix, Rows, select
+from windowtax.ops.rows import Floats, Matrix, StoredRows
 from windowtax.spec.attention.softmax import SoftmaxAttention
 from windowtax.spec.model import ModelSpec
 
@@ -31,12 +31,12 @@ class Checkpoint(ABC):
     def floats(self, key: str, start: int, end: int) -> Floats:
         """Rows start ... end - 1 of a matrix, or so many numbers of a vector."""
 
-    def codes(self, key: str, start: int, end: int) -> Codes | None:
-        """The same rows of a matrix in codes; None where the file keeps it in floats."""
+    def code_format(self, key: str) -> WeightFormat | None:
+        """The packed format of a matrix that the file keeps in codes; None where it keeps floats."""
         return None
 
-    def code_format(self, key: str) -> WeightFormat | None:
-        """The format of those codes, without reading them."""
+    def stored(self, key: str) -> StoredRows | None:
+        """Where the rows of a matrix lie, if native code can read them there."""
         return None
 
 
@@ -95,23 +95,25 @@ class GgufFile(Checkpoint):
     def shape(self, key: str) -> tuple[int, ...]:
         return self._info(key).shape
 
-    def codes(self, key: str, start: int, end: int) -> Codes | None:
-        info = self._info(key)
-        try:
-            return None if code_format(info.type) is None else read_codes(info.type, self._stored(info, start, end))
-        except (KeyError, NotImplementedError) as error:
-            raise _unknown_type(info) from error
-
     def code_format(self, key: str) -> WeightFormat | None:
         info = self._info(key)
         return None if len(info.shape) == 1 else code_format(info.type)
+
+    def stored(self, key: str) -> StoredRows | None:
+        info = self._info(key)
+        number = native_type(info.type)
+        if number is None or len(info.shape) == 1:
+            return None
+        rows = info.shape[0]
+        places = info.offset + np.arange(rows, dtype=np.int64) * (info.num_bytes // rows)
+        return StoredRows(self.header.path, places, np.full(rows, number, dtype=np.uint8))
 
     def floats(self, key: str, start: int, end: int) -> Floats:
         info = self._info(key)
         try:
             if len(info.shape) == 1:
-                return read_floats(info.type, self._stored(info, 0, 1))[0, start:end]
-            return read_floats(info.type, self._stored(info, start, end))
+                return read_floats(info.type, self._bytes(info, 0, 1))[0, start:end]
+            return read_floats(info.type, self._bytes(info, start, end))
         except (KeyError, NotImplementedError) as error:
             raise _unknown_type(info) from error
 
@@ -121,7 +123,7 @@ class GgufFile(Checkpoint):
             raise BadInput(f"{self.header.path} has no tensor called {key!r}.", "It may be of another family.")
         return info
 
-    def _stored(self, info: GgufTensor, start: int, end: int) -> NDArray[np.uint8]:
+    def _bytes(self, info: GgufTensor, start: int, end: int) -> NDArray[np.uint8]:
         num_rows = 1 if len(info.shape) == 1 else info.shape[0]
         row_bytes = info.num_bytes // num_rows
         # Read, not mapped: mapped pages would count as this process's memory for as long as it lives.
@@ -161,8 +163,10 @@ class ModelWeights:
     def matrix(self, name: str) -> Matrix:
         """A matrix, in codes where the file keeps it so. Raises BadInput where its shape is not the declared one."""
         rows, columns = self.shape(name)
-        read = self.floats if self.code_format(name) is None else self._codes
-        return Matrix((rows, columns), partial(read, name))
+        if self.code_format(name) is None:
+            return Matrix((rows, columns), partial(self.floats, name))
+        stored = self._checkpoint.stored(self._sources[name].key)
+        return Matrix((rows, columns), partial(self._read, name), stored and stored.taken(self._index(name, 0, rows)))
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape, which is the declared one. Raises BadInput where the checkpoint has another."""
@@ -180,42 +184,37 @@ class ModelWeights:
         return stored
 
     def floats(self, name: str, start: int, end: int) -> Floats:
-        """Rows start ... end - 1 of a weight."""
-        source = self._sources[name]
-        rows = self._read(name, start, end, partial(self._checkpoint.floats, source.key))
-        assert not isinstance(rows, Codes)
-        return _rounded(rows - np.float32(1) if source.transform is Transform.MINUS_ONE else rows, self._dtype)
+        """Rows start ... end - 1 of a weight, rounded."""
+        rows = self._read(name, start, end)
+        minus_one = self._sources[name].transform is Transform.MINUS_ONE
+        return _rounded(rows - np.float32(1) if minus_one else rows, self._dtype)
 
     def code_format(self, name: str) -> WeightFormat | None:
-        """The format of the codes that `matrix` gives; None where it gives floats."""
+        """The packed format of a matrix that the file keeps in codes; None where `matrix` gives floats."""
         source = self._sources[name]
         return None if source.transform is Transform.MINUS_ONE else self._checkpoint.code_format(source.key)
 
-    def _codes(self, name: str, start: int, end: int) -> Rows:
-        def read(first: int, last: int) -> Rows:
-            found = self._checkpoint.codes(self._sources[name].key, first, last)
-            assert found is not None, "asked for by its format"
-            return found
+    def _read(self, name: str, start: int, end: int) -> Floats:
+        """Rows of a weight out of those of the stored tensor, in our order, as the file says them."""
+        index = self._index(name, start, end)
+        first, last = int(index.min()), int(index.max()) + 1
+        rows = self._checkpoint.floats(self._sources[name].key, first, last)
+        in_order = last - first == len(index) and bool((np.diff(index) == 1).all())
+        return rows if in_order else np.ascontiguousarray(rows[index - first])
 
-        return self._read(name, start, end, read)
-
-    def _read(self, name: str, start: int, end: int, read: Callable[[int, int], Rows]) -> Rows:
-        """Rows of a weight out of those of the stored tensor, in our order."""
+    def _index(self, name: str, start: int, end: int) -> NDArray[np.int64]:
+        """Where rows start ... end - 1 of a weight are in the stored tensor."""
         source = self._sources[name]
         if self._parts(name) > 1:
-            index = self._cut(name, start, end)
-            return select(read(int(index[0]), int(index[-1]) + 1), index - index[0])
-        first = 0 if source.rows is None else source.rows[0]
-        if source.transform is not Transform.UNPERMUTE_HEADS:
-            return read(first + start, first + end)
-        # Rows change their places within their head, so whole heads are read.
-        attention = self._spec.layers[int(name.split(".")[1])].attention
-        assert isinstance(attention, SoftmaxAttention)
-        dim = attention.head_dim
-        begin, stop = start // dim, -(-end // dim)
-        stored = np.arange((stop - begin) * dim).reshape(-1, dim // 2, 2)
-        order = stored.transpose(0, 2, 1).ravel()[start - begin * dim : end - begin * dim]
-        return select(read(first + begin * dim, first + stop * dim), order)
+            return self._cut(name, start, end)
+        index = np.arange(start, end, dtype=np.int64)
+        if source.transform is Transform.UNPERMUTE_HEADS:
+            attention = self._spec.layers[int(name.split(".")[1])].attention
+            assert isinstance(attention, SoftmaxAttention)
+            head, row = np.divmod(index, attention.head_dim)
+            half, pair = np.divmod(row, attention.head_dim // 2)
+            index = head * attention.head_dim + 2 * pair + half
+        return index + (0 if source.rows is None else source.rows[0])
 
     def _parts(self, name: str) -> int:
         """Of how many runs of rows a weight is cut out of a fused tensor: one, or one in each head's part."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,13 +70,20 @@ class ModelFiles:
     """A model on disk: all that is known before a single weight is read. What cannot fit is refused from this."""
 
     spec: ModelSpec
-    tokenizer: Tokenizer | None
     sources: Mapping[str, WeightSource]
     checkpoint: Checkpoint
+    path: Path
     dtype: str
     device: str
     identity: bytes = b""
-    source: str = ""
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer | None:
+        """Made when it is first asked for: a large vocabulary takes longer than the weights. None where the folder
+        holds none. Raises BadInput and UnsupportedModel."""
+        if isinstance(self.checkpoint, GgufFile):
+            return gguf_tokenizer(self.checkpoint.header)
+        return load_tokenizer(self.path) if (self.path / "tokenizer.json").is_file() else None
 
     def weight_bytes(self, backend: Backend = TORCH) -> int:
         """Bytes that the weights will take."""
@@ -104,20 +112,29 @@ class ModelFiles:
     def _weights(self) -> ModelWeights:
         return ModelWeights(self.spec, self.sources, self.checkpoint, self.dtype)
 
-    def load(self, backend: Backend = TORCH) -> LoadedModel:
-        """Reads the weights. Raises BadInput where they do not belong to the config."""
+    def load(self, backend: Backend = TORCH, meanwhile: Callable[[], object] = lambda: None) -> LoadedModel:
+        """Reads the weights. Raises BadInput where they do not belong to the config.
+
+        meanwhile: called once while they are being read, on this thread; what it raises ends the reading. The
+        tokenizer is made in that time too.
+        """
+
+        def work() -> None:
+            meanwhile()
+            _ = self.tokenizer
+
         weights = self._weights
         if backend.native is None:
+            work()
             # Importing torch takes most of a second and some 190 MiB: only where it computes.
             from windowtax.engine.torch_runner import make_decoder
 
             decoder = make_decoder(self.spec, weights, self.dtype, self.device)
         else:
             choose = weight_format(backend.weights, self.dtype)
-            decoder = RecordedDecoder(self.spec, weights, choose, backend.native, backend.num_threads)
-        return LoadedModel(
-            self.spec, decoder, self.tokenizer, self.dtype, self.device, backend, self.identity, self.source
-        )
+            decoder = RecordedDecoder(self.spec, weights, choose, backend.native, backend.num_threads, work)
+        source = str(self.path.resolve())
+        return LoadedModel(self.spec, decoder, self.tokenizer, self.dtype, self.device, backend, self.identity, source)
 
     def backend(self, cache_dtype_name: str, weights: str) -> Backend:
         """Who will compute with a cache of that dtype. Raises BadInput (see choose_backend)."""
@@ -148,10 +165,7 @@ def open_files(
         spec = with_rope(spec, rope)
     if attention is not None:
         spec = with_attention(spec, attention)
-    identity = identity_of(path, rope, attention)
-    return ModelFiles(
-        spec, _tokenizer(path, checkpoint), sources, checkpoint, dtype, device, identity, str(path.resolve())
-    )
+    return ModelFiles(spec, sources, checkpoint, path, dtype, device, identity_of(path, rope, attention))
 
 
 def load_model(
@@ -195,11 +209,3 @@ def _open_folder(path: Path) -> tuple[Family, ModelSpec, Checkpoint]:
 
 def _nested(path: Path) -> bool:
     return "text_config" in read_json(path / "config.json")
-
-
-def _tokenizer(path: Path, checkpoint: Checkpoint) -> Tokenizer | None:
-    if isinstance(checkpoint, GgufFile):
-        return gguf_tokenizer(checkpoint.header)
-    if not (path / "tokenizer.json").is_file():
-        return None
-    return load_tokenizer(path)

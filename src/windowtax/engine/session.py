@@ -30,9 +30,17 @@ class EngineOptions:
     weights: str = "stored"
 
 
-def admit(files: ModelFiles, context_tokens: int, options: EngineOptions) -> None:
-    """Raises DoesNotFit, with the sum, where weights and one window of that length do not fit: before any is read."""
-    free = max(0, free_bytes(files.device) - RESERVE_BYTES)
+def usable_bytes(device: str) -> int:
+    """What is free now, less what is left to others."""
+    return max(0, free_bytes(device) - RESERVE_BYTES)
+
+
+def admit(files: ModelFiles, context_tokens: int, options: EngineOptions, free: int | None = None) -> None:
+    """Raises DoesNotFit, with the sum, where weights and one window of that length do not fit.
+
+    free: the usable bytes, as they were before any weight was read; None for now.
+    """
+    free = usable_bytes(files.device) if free is None else free
     backend = files.backend(options.cache_dtype, options.weights)
     weight_bytes = files.weight_bytes(backend)
     if weight_bytes > free:
@@ -47,7 +55,7 @@ def admit(files: ModelFiles, context_tokens: int, options: EngineOptions) -> Non
 
 def open_engine(model: LoadedModel, context_tokens: int, options: EngineOptions) -> Engine:
     """An engine whose pool holds one window of that length. Raises DoesNotFit, with the sum, where it does not fit."""
-    free = max(0, free_bytes(model.device) - RESERVE_BYTES)
+    free = usable_bytes(model.device)
     layout, blocks = _blocks(model.spec, model.backend, context_tokens, options, free)
     config = SchedulerConfig(max_step_tokens=options.step_tokens)
     return Engine(model, CacheManager(layout, blocks), config, context_tokens, draft_tokens=options.draft_tokens)
@@ -75,7 +83,7 @@ def _blocks(
 def longest_window(model: LoadedModel, options: EngineOptions) -> int:
     """The longest context that the memory holds for one sequence: the model's own window, or less."""
     layout = model.spec.layout(cache_dtype(options.cache_dtype))
-    free = max(0, free_bytes(model.device) - RESERVE_BYTES)
+    free = usable_bytes(model.device)
     pool_bytes = free // 2 if options.limit_bytes is None else min(options.limit_bytes, free)
     longest = layout.longest_admitted(pool_bytes, options.step_tokens)
     return model.spec.max_context_tokens if longest is None else min(longest, model.spec.max_context_tokens)

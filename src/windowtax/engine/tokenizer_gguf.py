@@ -18,6 +18,7 @@ from tokenizers.processors import TemplateProcessing
 from windowtax.base.errors import BadInput, UnsupportedModel
 from windowtax.catalog.gguf_metadata import GgufArray, GgufHeader
 from windowtax.engine.tokenizer_pre import byte_level_spec
+from windowtax.ops.native import native_state
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED = 1, 2, 3, 4, 5
 _SPACE = "▁"
@@ -148,27 +149,33 @@ def _respelled(token: str) -> str:
 
 def _merges(header: GgufHeader, vocabulary: _Vocabulary) -> list[tuple[str, str]]:
     """Every way to put a token together from two others, best first: the order SentencePiece would choose."""
-    ids, tokens = vocabulary.ids, vocabulary.tokens
+    tokens = list(vocabulary.ids)
+    module = native_state().module
+    whole, pairs = find_splits(tokens) if module is None else module.splits(tokens)
     if header.architecture.startswith("gemma"):
         # Gemma's runs of spaces and newlines carry no usable score; the order of the file is the order of the merges.
-        return [pair for token in tokens for pair in _splits(token, ids)]
-    scores = _numbers(header, "tokenizer.ggml.scores")
-    if len(scores) != len(tokens):
-        raise BadInput(f"{header.path}: {len(tokens):,} tokens, but {len(scores):,} scores.")
-    ranked = [(-score, pair) for token, score in zip(tokens, scores, strict=True) for pair in _splits(token, ids)]
-    ranked.sort(key=lambda entry: (entry[0], -len(entry[1][0]), -len(entry[1][1])))
-    return [pair for _, pair in ranked]
+        return pairs
+    scores = np.array(_numbers(header, "tokenizer.ggml.scores"))
+    if len(scores) != len(vocabulary.tokens):
+        raise BadInput(f"{header.path}: {len(vocabulary.tokens):,} tokens, but {len(scores):,} scores.")
+    score_of = scores[list(vocabulary.ids.values())][whole]
+    left, right = (np.array([len(pair[side]) for pair in pairs], dtype=np.int64) for side in (0, 1))
+    order = np.lexsort((-right, -left, -score_of))
+    return [pairs[index] for index in order]
 
 
-def _splits(token: str, ids: Mapping[str, int]) -> list[tuple[str, str]]:
-    found = []
-    for cut in range(len(token) - 1, 0, -1):
-        left = token[:cut]
-        if left in ids:
-            right = token[cut:]
-            if right in ids:
-                found.append((left, right))
-    return found
+def find_splits(tokens: list[str]) -> tuple[Sequence[int], list[tuple[str, str]]]:
+    """Of each token, in turn, all (left, right) that are tokens too and together that one, the longest left part
+    first: the tokens' indices, and the pairs. Where there is native code, that does it (bind/vocabulary.cpp)."""
+    known = set(tokens)
+    whole: list[int] = []
+    pairs: list[tuple[str, str]] = []
+    for index, token in enumerate(tokens):
+        for cut in range(len(token) - 1, 0, -1):
+            if token[:cut] in known and token[cut:] in known:
+                whole.append(index)
+                pairs.append((token[:cut], token[cut:]))
+    return whole, pairs
 
 
 def _backend(vocabulary: _Vocabulary, merges: list[tuple[str, str]], **options: Any) -> Backend:
@@ -222,11 +229,17 @@ def _strings(header: GgufHeader, key: str) -> list[str]:
     array = _array(header, key)
     if array is None or array.element != 8:
         raise BadInput(f"{header.path}: the GGUF metadata has no list of texts {key!r}.")
-    unpack, end, found = struct.Struct("<Q").unpack_from, 0, []
     with header.path.open("rb") as file:
         file.seek(array.offset)
         data = file.read(array.num_bytes)
-    for _ in range(array.count):
+    module = native_state().module
+    return read_texts(data, array.count) if module is None else module.texts(data, array.count)
+
+
+def read_texts(data: bytes, count: int) -> list[str]:
+    """So many texts, each behind 8 bytes with its length. Where there is native code, that does it."""
+    unpack, end, found = struct.Struct("<Q").unpack_from, 0, []
+    for _ in range(count):
         start = end + 8
         end = start + unpack(data, end)[0]
         found.append(str(data[start:end], "utf-8", "replace"))

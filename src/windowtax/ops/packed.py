@@ -2,17 +2,30 @@
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from windowtax.base.errors import BadInput
 from windowtax.ops.native import WeightFormat, native_state
 from windowtax.ops.pages import aligned_bytes
-from windowtax.ops.rows import PANEL_ROWS, Codes, Floats, Matrix
+from windowtax.ops.rows import PANEL_ROWS, Codes, Floats, Matrix, StoredRows
+
+_Job: TypeAlias = tuple[int, int, NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint8]]
+"""Format, columns, places, types, where it goes."""
 
 _NUMBERS_AT_ONCE = 1 << 19
 """Numbers that one thread reads and packs together: what is made on the way stays in its cache."""
+
+
+class _Reader(Protocol):
+    """The native module's StoredReader."""
+
+    def wait(self) -> None: ...
+    def stop(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +74,11 @@ class Packer:
 
     def __init__(self, num_threads: int, arena: Arena) -> None:
         self._arena = arena
+        self._num_threads = num_threads
         self._pool = ThreadPoolExecutor(num_threads, "windowtax-packer")
         self._pieces: list[Future[None]] = []
+        self._stored: dict[Path, list[_Job]] = {}
+        self._readers: list[_Reader] = []
 
     def __enter__(self) -> "Packer":
         return self
@@ -72,23 +88,53 @@ class Packer:
     ) -> None:
         try:
             if error is None:
-                for piece in self._pieces:
-                    piece.result()
+                self.start()
+                self._wait()
         finally:
+            for reader in self._readers:
+                reader.stop()
             self._pool.shutdown(cancel_futures=True)
 
     def pack(self, matrix: Matrix, format: WeightFormat) -> PackedMatrix:
         """The matrix, to be filled."""
         rows, columns = matrix.shape
-        data = self._arena.take(packed_bytes(format, rows, columns))
-        panel_bytes = packed_bytes(format, PANEL_ROWS, columns)
+        packed = PackedMatrix(format, rows, columns, self._arena.take(packed_bytes(format, rows, columns)))
+        if matrix.stored is None:
+            self._submit(matrix, packed)
+        else:
+            self._stored.setdefault(matrix.stored.path, []).append(_job(matrix.stored, packed))
+        return packed
+
+    def start(self) -> None:
+        """Begins to read, in threads that do not need Python's lock, what was asked for and lies in files as it is.
+        Leaving the `with` does the same."""
+        for path, jobs in self._stored.items():
+            self._readers.append(_module().StoredReader(str(path), jobs, self._num_threads))
+        self._stored.clear()
+
+    def _wait(self) -> None:
+        for reader in self._readers:
+            try:
+                reader.wait()
+            except RuntimeError as cut_off:
+                raise BadInput(f"The weights cannot be read: {cut_off}.", "Fetch the file again.") from cut_off
+        for piece in self._pieces:
+            piece.result()
+
+    def _submit(self, matrix: Matrix, packed: PackedMatrix) -> None:
+        """To the pool, piece by piece."""
+        rows, columns = matrix.shape
+        panel_bytes = packed_bytes(packed.format, PANEL_ROWS, columns)
         pair = 2 * PANEL_ROWS
         step = max(1, _NUMBERS_AT_ONCE // columns // pair) * pair
         for start in range(0, rows, step):
             end = min(start + step, rows)
-            out = data[start // PANEL_ROWS * panel_bytes : -(-end // PANEL_ROWS) * panel_bytes]
-            self._pieces.append(self._pool.submit(_pack, matrix, start, end, format, out))
-        return PackedMatrix(format, rows, columns, data)
+            out = packed.data[start // PANEL_ROWS * panel_bytes : -(-end // PANEL_ROWS) * panel_bytes]
+            self._pieces.append(self._pool.submit(_pack, matrix, start, end, packed.format, out))
+
+
+def _job(stored: StoredRows, packed: PackedMatrix) -> _Job:
+    return int(packed.format), packed.columns, stored.places, stored.types, packed.data
 
 
 def _pack(matrix: Matrix, start: int, end: int, format: WeightFormat, out: NDArray[np.uint8]) -> None:

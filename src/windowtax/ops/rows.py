@@ -1,7 +1,8 @@
-"""Matrices that are read some rows at a time: as codes where the file keeps it so, else as floats."""
+"""Matrices that are read when they are needed: by native code from a file, or by rows as floats or codes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -48,12 +49,41 @@ Rows: TypeAlias = Codes | Floats
 """Rows of a matrix, quantised or not."""
 
 
+_ZEROS = -1
+"""The place of a row that no file has."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRows:
+    """Where the rows of a matrix lie in a GGUF file, which native code reads by itself.
+
+    places int64 [rows]: the byte at which a row's blocks begin, negative for a row of zeros. types uint8 [rows]: what
+    blocks they are, as the native module numbers its types.
+    """
+
+    path: Path
+    places: NDArray[np.int64]
+    types: NDArray[np.uint8]
+
+    def taken(self, index: NDArray[np.int64]) -> "StoredRows":
+        """Some of the rows, in that order."""
+        return StoredRows(self.path, self.places[index], self.types[index])
+
+    def padded(self) -> "StoredRows":
+        """The last panel filled up with rows of zeros."""
+        missing = padded_rows(len(self.places)) - len(self.places)
+        places = np.pad(self.places, (0, missing), constant_values=_ZEROS)
+        return StoredRows(self.path, places, np.pad(self.types, (0, missing), mode="edge"))
+
+
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """A matrix that is read when it is needed. read(start, end): those rows, from any thread."""
+    """A matrix that is read when it is needed. read(start, end): those rows, from any thread. stored: None where
+    native code cannot read them by itself."""
 
     shape: tuple[int, int]
     read: Callable[[int, int], Rows]
+    stored: StoredRows | None = None
 
 
 def joined(parts: Sequence[Matrix]) -> Matrix:
@@ -70,7 +100,7 @@ def joined(parts: Sequence[Matrix]) -> Matrix:
                 found.append(part.read(max(start, first) - first, min(end, last) - first))
         return _mapped(np.concatenate, *found)
 
-    return Matrix((ends[-1], parts[0].shape[1]), read)
+    return Matrix((ends[-1], parts[0].shape[1]), read, _stored(np.concatenate, parts))
 
 
 def interleaved(gate: Matrix, up: Matrix) -> Matrix:
@@ -82,10 +112,11 @@ def interleaved(gate: Matrix, up: Matrix) -> Matrix:
 
     def read(start: int, end: int) -> Rows:
         begin, stop = start // 2, min(end // 2, rows)
-        halves = [_mapped(lambda part: _padded(part, end // 2 - begin), half.read(begin, stop)) for half in (gate, up)]
-        return _mapped(_in_turn, *halves)
+        padded = [_mapped(lambda part: _padded(part, end // 2 - begin), half.read(begin, stop)) for half in (gate, up)]
+        return _mapped(_in_turn, *padded)
 
-    return Matrix((2 * padded_rows(rows), columns), read)
+    halves = [Matrix(half.shape, half.read, half.stored and half.stored.padded()) for half in (gate, up)]
+    return Matrix((2 * padded_rows(rows), columns), read, _stored(_panels_in_turn, halves))
 
 
 def matrix_of(values: Floats) -> Matrix:
@@ -98,9 +129,12 @@ def padded_rows(rows: int) -> int:
     return -(-rows // PANEL_ROWS) * PANEL_ROWS
 
 
-def select(rows: Rows, index: NDArray[np.int64]) -> Rows:
-    """Some of the rows, in that order."""
-    return _mapped(lambda parts: np.ascontiguousarray(parts[0][index]), rows)
+def _stored(change: Callable[[Sequence[NDArray]], NDArray], parts: Sequence[Matrix]) -> StoredRows | None:
+    """The places and types of all these rows changed together; None where they are not all in one file."""
+    found = [part.stored for part in parts if part.stored is not None]
+    if len(found) < len(parts) or len({one.path for one in found}) > 1:
+        return None
+    return StoredRows(found[0].path, change([one.places for one in found]), change([one.types for one in found]))
 
 
 def _mapped(change: Callable[[Sequence[NDArray]], NDArray], *rows: Rows) -> Rows:
@@ -121,3 +155,7 @@ def _padded(parts: Sequence[NDArray], rows: int) -> NDArray:
 def _in_turn(parts: Sequence[NDArray]) -> NDArray:
     panels = [part.reshape(-1, PANEL_ROWS, part.shape[1]) for part in parts]
     return np.stack(panels, axis=1).reshape(-1, parts[0].shape[1])
+
+
+def _panels_in_turn(parts: Sequence[NDArray]) -> NDArray:
+    return _in_turn([part[:, None] for part in parts]).ravel()

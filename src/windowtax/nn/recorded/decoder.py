@@ -118,10 +118,19 @@ class SequenceTables(NamedTuple):
 
 
 class RecordedDecoder:
-    """Packs the weights of a model. Raises UnsupportedModel as the torch decoder does."""
+    """Packs the weights of a model. Raises UnsupportedModel as the torch decoder does.
+
+    meanwhile: called while threads read the weights; what it raises stops them.
+    """
 
     def __init__(
-        self, spec: ModelSpec, source: WeightSource, choose: ChooseFormat, native: NativeState, num_threads: int
+        self,
+        spec: ModelSpec,
+        source: WeightSource,
+        choose: ChooseFormat,
+        native: NativeState,
+        num_threads: int,
+        meanwhile: Callable[[], object] = lambda: None,
     ) -> None:
         self.spec = spec
         self.native = native
@@ -133,6 +142,8 @@ class RecordedDecoder:
         with Packer(num_threads, arena) as packer:
             for plan in plans:
                 packed.setdefault(plan.key, []).append(packer.pack(self._matrix(plan), plan.format))
+            packer.start()
+            meanwhile()
         self._packed = packed
         self.embedding = packed["embedding"][0]
         self.layers = [self._layer(index, layer) for index, layer in enumerate(spec.layers)]
