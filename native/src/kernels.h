@@ -211,6 +211,10 @@ struct Tile {
   const float* sink_logits;  // [G], or null: one logit per head that joins the softmax and reads nothing
   float* out;                // token t, head g at out + t * out_stride + g * v_dim
   int64_t out_stride;
+  // Or null: in place of out, per token where its row begins among rows made ready for a matrix whose format
+  // multiply_into takes, and the column there of head 0. v_dim is a multiple of 16 then, and nothing is in f32.
+  uint16_t* const* ready = nullptr;
+  int64_t ready_column = 0;
 };
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -217,10 +217,13 @@ void run_part(const Work& w, const TilePart& part) {
   }
 }
 
-constexpr int64_t kFinishAhead = 8;  // tokens
+constexpr int64_t kFinishAhead = 8;    // tokens
+constexpr int64_t kTileNumbers = 512;  // of a tile of ready rows
 
-// Row `row` of the outputs, which is of query head g of its group, divided by the sum of its weights.
-inline void finish_row(const Work& w, int64_t row, int64_t g, float* out) {
+// Row `row` of the outputs, which is of query head g of its group, divided by the sum of its weights. put(c, x) takes
+// sixteen from column c on.
+template <typename Put>
+inline void finish_row(const Work& w, int64_t row, int64_t g, const Put& put) {
   const Tile& tile = *w.tile;
   const float* from = w.outputs + row / kUnitRows * kUnitRows * w.columns * 16 + row % kUnitRows * 16;
   float sum = from[(w.columns - 1) * kUnitRows * 16];
@@ -228,12 +231,32 @@ inline void finish_row(const Work& w, int64_t row, int64_t g, float* out) {
   if (tile.sink_logits) sum += kOne * exp_one(tile.sink_logits[g] - w.reference[row]);
   const __m512 factor = _mm512_set1_ps(sees ? 1.0f / sum : 0.0f);
   for (int64_t c = 0; c < w.v_dim; c += 16, from += kUnitRows * 16) {
-    const auto mask = static_cast<__mmask16>((1u << lesser(16, w.v_dim - c)) - 1);
-    _mm512_mask_storeu_ps(out + c, mask, _mm512_mul_ps(_mm512_loadu_ps(from), factor));
+    put(c, _mm512_mul_ps(_mm512_loadu_ps(from), factor));
   }
 }
 
-void finish(const Work& w) {
+// Outputs as rows of tiles for the product that follows.
+void finish_ready(const Work& w) {
+  const Tile& tile = *w.tile;
+  const auto place = [&tile](int64_t token, int64_t column) {
+    return tile.ready[token] + column / kGroup * kTileNumbers + column % kGroup;
+  };
+  int64_t row = 0;
+  for (int64_t token = 0; token < tile.tokens; ++token) {
+    const int64_t first = tile.ready_column, ahead = lesser(token + kFinishAhead, tile.tokens - 1);
+    for (int64_t c = 0; c < tile.group * w.v_dim; c += kGroup) {
+      _mm_prefetch(reinterpret_cast<const char*>(place(ahead, first + c)), _MM_HINT_ET0);
+    }
+    for (int64_t g = 0; g < tile.group; ++g) {
+      finish_row(w, row++, g, [&](int64_t c, __m512 x) {
+        const __m256bh codes = _mm512_cvtneps_pbh(x);
+        std::memcpy(place(token, first + g * w.v_dim + c), &codes, sizeof codes);
+      });
+    }
+  }
+}
+
+void finish_floats(const Work& w) {
   const Tile& tile = *w.tile;
   int64_t row = 0;
   for (int64_t token = 0; token < tile.tokens; ++token) {
@@ -241,7 +264,11 @@ void finish(const Work& w) {
     // Rows of a tile lie far apart, and nobody has them in a cache.
     const char* ahead = reinterpret_cast<const char*>(out + kFinishAhead * tile.out_stride);
     for (int64_t at = 0; at < tile.group * w.v_dim * 4; at += 64) _mm_prefetch(ahead + at, _MM_HINT_ET0);
-    for (int64_t g = 0; g < tile.group; ++g, out += w.v_dim) finish_row(w, row++, g, out);
+    for (int64_t g = 0; g < tile.group; ++g, out += w.v_dim) {
+      finish_row(w, row++, g, [&](int64_t c, __m512 x) {
+        _mm512_mask_storeu_ps(out + c, static_cast<__mmask16>((1u << lesser(16, w.v_dim - c)) - 1), x);
+      });
+    }
   }
 }
 
@@ -261,7 +288,7 @@ void attend_amx(const Tile& tile, void* scratch) {
   tiles_on();
   for (int64_t p = 0; p < tile.num_parts; ++p) run_part(w, tile.parts[p]);
   tiles_off();
-  finish(w);
+  tile.ready ? finish_ready(w) : finish_floats(w);
 }
 
 }  // namespace

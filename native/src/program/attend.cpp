@@ -74,8 +74,21 @@ void merge(const Kernels& kernels, const Attention& attention, Partials& partial
   }
 }
 
+bool Attend::can_feed(const Buffer& x) const {
+  const auto exact = [](const KvPart& part) {
+    return part.view.k_element == Element::f32 || part.view.v_element == Element::f32;
+  };
+  return &x == &out_ && x.columns() % kGroup == 0 && attention_.v_dim % kPanelRows == 0 && !attention_.turns_values() &&
+         std::none_of(attention_.parts.begin(), attention_.parts.end(), exact);
+}
+
+bool Attend::feeds(const Context& context) const {
+  const auto& sequences = context.step.sequences;
+  return std::all_of(sequences.begin(), sequences.end(), [this](const SequenceStep& s) { return in_tiles(s); });
+}
+
 int64_t Attend::prepare(const Context& context) {
-  out_.fit(context.step);
+  if (!fed(context)) out_.fit(context.step);
   tiles_.clear();
   runs_.clear();
   shares_.clear();
@@ -268,23 +281,34 @@ void Attend::run_tile(const Context& context, const TileItem& item, Worker& work
   }
   const int64_t group = attention_.group(), row = sequence.first_row + item.offset;
   const Strided queries = tile_queries(context, item, worker);
-  const Tile tile{queries.rows,
-                  queries.stride,
-                  start,
-                  item.tokens,
-                  group,
-                  item.head,
-                  parts,
-                  num_parts,
-                  attention_.softcap,
-                  attention_.sink_logits.empty() ? nullptr : attention_.sink_logits.data() + item.head * group,
-                  out_.row(row) + item.head * group * attention_.v_dim,
-                  out_.columns()};
+  Ready* const next = fed(context);
+  Tile tile{queries.rows,
+            queries.stride,
+            start,
+            item.tokens,
+            group,
+            item.head,
+            parts,
+            num_parts,
+            attention_.softcap,
+            attention_.sink_logits.empty() ? nullptr : attention_.sink_logits.data() + item.head * group,
+            next ? nullptr : out_.row(row) + item.head * group * attention_.v_dim,
+            out_.columns()};
+  if (next) leave_ready(*next, item, worker, tile);
   void* scratch = worker.kernel.get(context.kernels.tile_scratch(group, attention_.k_dim, attention_.v_dim));
   context.kernels.attend_tile(tile, scratch);
-  for (int64_t t = 0; t < item.tokens; ++t) {
+  for (int64_t t = 0; attention_.turns_values() && t < item.tokens; ++t) {
     attention_.turn_values(context.kernels, group, tile.out + t * tile.out_stride);
   }
+}
+
+// The tile's results go where the next product reads them.
+void Attend::leave_ready(Ready& next, const TileItem& item, Worker& worker, Tile& tile) const {
+  auto** const rows = static_cast<uint16_t**>(worker.places.get(item.tokens * static_cast<int64_t>(sizeof(uint16_t*))));
+  const int64_t first = item.sequence->first_row + item.offset;
+  for (int64_t t = 0; t < item.tokens; ++t) rows[t] = next.tile_row(first + t);
+  tile.ready = rows;
+  tile.ready_column = item.head * tile.group * attention_.v_dim;
 }
 
 // The dressed queries of a tile.

@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "program/heads.h"
+#include "program/linear.h"
 
 namespace windowtax {
 
@@ -57,7 +58,7 @@ struct Shares {
 // out of the merged partial results of one query and span of KV heads.
 void merge(const Kernels& kernels, const Attention& attention, Partials& partials, const Shares& shares, float* out);
 
-class Attend : public Operation {
+class Attend : public Feeder {
  public:
   // heads: what dresses and writes before, but for the sequences that it leaves.
   Attend(const Attention& attention, Heads& heads, Buffer& qkv, Buffer& out)
@@ -66,6 +67,8 @@ class Attend : public Operation {
   void run(const Context& context, int64_t chunk, Worker& worker) override;
   bool in_shares(const Context&) const override { return tiles_.empty(); }
   Bytes first_read(const Context& context, int64_t chunk) const override;
+  bool can_feed(const Buffer& x) const override;
+  bool feeds(const Context& context) const override;  // what is computed in tiles
 
   // Sequences with at least so many tokens in the step are computed in tiles; those that read together, from more on.
   static constexpr int64_t kTileFrom = 8, kTogetherTo = Heads::kManyRows - 1;
@@ -112,6 +115,7 @@ class Attend : public Operation {
   const float* queries(const Context& context, const RunItem& item, Worker& worker);
   void run_tile(const Context& context, const TileItem& item, Worker& worker);
   Strided tile_queries(const Context& context, const TileItem& item, Worker& worker);
+  void leave_ready(Ready& next, const TileItem& item, Worker& worker, Tile& tile) const;
   TilePart tile_part(const KvPart& part, const TileItem& item, int64_t low, int64_t high) const;
   void run_split(const Context& context, const RunItem& item, Worker& worker);
   void merge_share(const Context& context, const Shares& shares);

@@ -34,6 +34,7 @@ struct Worker {
   Scratch ready;    // activations prepared for products
   Scratch kernel;   // what kernels ask for
   Scratch tile;     // results on their way to a buffer
+  Scratch places;   // where rows of results go
   Scratch chosen;   // blocks that this thread chose to read
   const void* ready_owner = nullptr;  // the operation whose activations `ready` holds in this step
   const void* chosen_for = nullptr;   // the query that `chosen` is of, in this step

@@ -29,7 +29,7 @@ class Heads : public Operation {
       : attention_(attention), dressing_(std::move(dressing)), qkv_(qkv) {}
   int64_t prepare(const Context& context) override;
   void run(const Context& context, int64_t chunk, Worker& worker) override;
-  bool in_shares(const Context&) const override { return pieces_.size() > 16; }
+  bool in_shares(const Context&) const override { return pieces_.size() >= 8; }
 
   bool is_of(const Attention& attention) const { return &attention_ == &attention; }
   void let_leave() { may_leave_ = true; }

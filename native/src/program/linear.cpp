@@ -10,7 +10,7 @@ constexpr int64_t kBlockPanels = 8;   // of a chunk of many rows: enough to clai
 constexpr int64_t kManyPanels = 32;   // the same where multiply_into takes them: rows are read once per chunk
 constexpr int64_t kPieceRows = 64;    // made ready at a time, give or take Ready::kFewRows: they stay in the cache
 constexpr int64_t kChunksPerThread = 4;  // enough that a thread which was held up leaves its work to the others
-constexpr int64_t kTileRows = 32;         // two tiles of AMX
+constexpr int64_t kTileRows = 16;         // of a tile of AMX
 constexpr int64_t kLeastBlockRows = 64;
 constexpr int64_t kMostAhead = 1 << 20;   // bytes of the next weights: half of a second-level cache
 constexpr int64_t kLeastBytes = 16384;   // a chunk's weights when rows are few: less would be all claiming
@@ -23,14 +23,25 @@ void Ready::cut(const Context& context) {
   rows_ = x_.rows(context.step);
   const int64_t most = context.kernels.takes_many(format_, rows_) ? kManyBlockRows : kBlockRows;
   const int64_t shares = ceil_div(rows_, most * context.num_threads) * context.num_threads;
-  const int64_t share = shares ? ceil_div(ceil_div(rows_, shares), kTileRows) * kTileRows : 0;
+  const int64_t share = shares ? ceil_div(ceil_div(rows_, shares), 2 * kTileRows) * 2 * kTileRows : 0;
   block_rows_ = std::clamp(share, kLeastBlockRows, most);
   // The last block takes up to kFewRows more: that few would be made ready in another form.
   num_blocks_ = rows_ <= kFewRows ? 1 : 1 + (rows_ - kFewRows - 1) / block_rows_;
 }
 
 bool Ready::takes_feed(const Context& context) const {
-  return fed_ && context.kernels.takes_many(format_, x_.rows(context.step));
+  return from_ && context.kernels.takes_many(format_, x_.rows(context.step)) && from_->feeds(context);
+}
+
+uint16_t* Ready::tile_row(int64_t row) {
+  const int64_t block = std::min(row / block_rows_, num_blocks_ - 1), within = row - block * block_rows_;
+  const int64_t units = x_.columns() / kGroup;
+  const int64_t place = within / kTileRows * units * kTileRows + within % kTileRows;
+  return static_cast<uint16_t*>(room(block)) + place * kGroup;
+}
+
+Ready* Feeder::fed(const Context& context) const {
+  return next_ && next_->takes_feed(context) ? next_ : nullptr;
 }
 
 bool Ready::in_shares(const Context&) const { return rows_ > kFewRows; }
@@ -89,7 +100,7 @@ bool Linear::can_feed(const Buffer& x) const {
 
 int64_t Linear::prepare(const Context& context) {
   const int64_t rows = ready_.x().rows(context.step), panels = matrix_.panels();
-  if (!next_ || !next_->takes_feed(context)) out_.fit(context.step);
+  if (!fed(context)) out_.fit(context.step);
   if (rows == 0) return 0;
   if (rows <= Ready::kFewRows) {
     const int64_t least = ceil_div(kLeastBytes, panel_bytes());
@@ -137,14 +148,14 @@ void Linear::run(const Context& context, int64_t chunk, Worker& worker) {
   const void* ready = ready_.rows(context, block, worker);
   void* scratch = worker.kernel.get(context.kernels.multiply_scratch);
   if (context.kernels.takes_many(matrix_.format, rows)) {
-    const bool feeds = next_ && next_->takes_feed(context);
+    Ready* const feeds = fed(context);
     const Bytes next = next_weights(last_panel);
     const Finish finish{ending_,
                         bias_.empty() ? nullptr : bias_.data(),
                         feeds ? nullptr : out_.row(first_row) + column_,
                         out_.columns(),
                         out_.columns() - column_,
-                        feeds ? next_->room(block) : nullptr,
+                        feeds ? feeds->room(block) : nullptr,
                         next.from,
                         next.count};
     context.kernels.multiply_into(matrix_, ready, rows, first_panel, last_panel, finish, scratch);

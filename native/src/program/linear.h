@@ -8,8 +8,27 @@
 
 namespace windowtax {
 
+class Ready;
+
+// An operation that may leave its results ready for the product behind it, in place of rows in a buffer.
+class Feeder : public Operation {
+ public:
+  // Whether all of `x` comes from here, in a form that can be left ready; and for which product.
+  virtual bool can_feed(const Buffer& x) const = 0;
+  void feed(Ready& next) { next_ = &next; }
+  // Whether it can in this step.
+  virtual bool feeds(const Context& context) const = 0;
+
+ protected:
+  // The rows to fill in this step, or null: the buffer's.
+  Ready* fed(const Context& context) const;
+
+ private:
+  Ready* next_ = nullptr;
+};
+
 // Activations of many rows made ready for products, shared by all threads. A phase of its own before Linear's, but where
-// the Linear before it leaves them ready (see Linear::feed).
+// the operation before it leaves them so (see Feeder).
 class Ready : public Operation {
  public:
   // norm: the weight of an RMS norm that comes first; empty for none. shared: where the rows go; one for all operations
@@ -44,13 +63,15 @@ class Ready : public Operation {
   const void* rows(const Context& context, int64_t index, Worker& worker);
 
   // The operation before makes the rows ready in steps of many rows, into room of their own; takes_feed: in this one.
-  void let_feed(Scratch& room) {
+  void let_feed(const Feeder& from, Scratch& room) {
     shared_ = &room;
-    fed_ = true;
+    from_ = &from;
   }
-  void let_read() { fed_ = false; }
+  void let_read() { from_ = nullptr; }
   bool takes_feed(const Context& context) const;
   void* room(int64_t index) { return shared_->data() + index * block_bytes_; }
+  // Where a row begins in tiles of bf16.
+  uint16_t* tile_row(int64_t row);
 
  private:
   void cut(const Context& context);
@@ -62,12 +83,12 @@ class Ready : public Operation {
   std::vector<float> norm_;
   float eps_;
   Scratch* shared_;
-  bool fed_ = false;
+  const Feeder* from_ = nullptr;
   int64_t rows_ = 0, block_rows_ = kBlockRows, num_blocks_ = 0, block_bytes_ = 0;
 };
 
 // out = Ready rows times the matrix, plus bias, ended as asked.
-class Linear : public Operation {
+class Linear : public Feeder {
  public:
   // column: where in out's rows the product goes.
   Linear(Ready& ready, const Matrix& matrix, std::vector<float> bias, Ending ending, Buffer& out, int64_t column)
@@ -77,9 +98,8 @@ class Linear : public Operation {
   bool in_shares(const Context& context) const override;
   Bytes first_read(const Context& context, int64_t chunk) const override;
 
-  // Whether all of `x` comes from here, gated, so that it may be left ready for the next product; and for which.
-  bool can_feed(const Buffer& x) const;
-  void feed(Ready& next) { next_ = &next; }
+  bool can_feed(const Buffer& x) const override;  // what is gated
+  bool feeds(const Context&) const override { return true; }
   // The product whose weights are read next.
   void let_follow(const Linear& following) { following_ = &following; }
 
@@ -102,7 +122,6 @@ class Linear : public Operation {
   Ending ending_;
   Buffer& out_;
   int64_t column_;
-  Ready* next_ = nullptr;
   const Linear* following_ = nullptr;
   int64_t panels_ = 0;        // per chunk
   int64_t panel_chunks_ = 0;  // per block of rows

@@ -50,11 +50,11 @@ void Program::embed(int matrix, float scale, int out) { add<Embed>(matrices_.at(
 
 int Program::ready(int x, WeightFormat format, std::vector<float> norm, float eps) {
   Scratch& shared = ready_rows_[static_cast<int>(format)];
-  Linear* const before = last_;
+  Feeder* const before = last_;
   if (!readies_.empty() && &readies_.back()->x() == &at(x)) readies_.back()->let_read();  // two want the same rows
   Ready& ready = add<Ready>(at(x), format, std::move(norm), eps, shared);
   if (before && before->can_feed(at(x)) && !ready.normed()) {
-    ready.let_feed(fed_rows_[static_cast<int>(format)]);
+    ready.let_feed(*before, fed_rows_[static_cast<int>(format)]);
     before->feed(ready);
   }
   readies_.push_back(&ready);
@@ -80,7 +80,7 @@ void Program::attend(int attention, int qkv, int out) {
   if (!last_heads_ || !last_heads_->is_of(found)) throw std::invalid_argument("attend before heads");
   last_heads_->let_leave();
   if (found.top_blocks == 0) {
-    add<Attend>(found, *last_heads_, at(qkv), at(out));
+    last_ = &add<Attend>(found, *last_heads_, at(qkv), at(out));
     return;
   }
   TopBlocks& top = top_blocks_.emplace_back(found, *last_heads_, at(qkv), at(out));

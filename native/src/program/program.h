@@ -84,7 +84,7 @@ class Program : private Work {
   std::vector<Ready*> readies_;
   Scratch ready_rows_[4];   // by format
   Scratch fed_rows_[4];     // those that a product leaves ready
-  Linear* last_ = nullptr;  // the operation before, where it is a product
+  Feeder* last_ = nullptr;  // the operation before, where it can feed the next
   Linear* product_ = nullptr;  // the product before, where no attention lies between
   Heads* last_heads_ = nullptr;
   Head* head_ = nullptr;
