@@ -58,6 +58,8 @@ def _params(task: dict[str, int]) -> "lib.llama_context_params":
     params.n_batch, params.n_ubatch = 2048, 512
     params.n_threads = params.n_threads_batch = 2
     params.flash_attn_type = 1 if task["flash"] else 0
+    # Layers with a window keep that only, as in its own programs: by default the C API keeps, and reads, all of it.
+    params.swa_full = False
     if task["rope_factor"] > 1:
         params.rope_scaling_type = lib.LLAMA_ROPE_SCALING_TYPE_LINEAR
         params.rope_freq_scale = 1 / task["rope_factor"]
