@@ -1,28 +1,41 @@
 """The cells of the speed table: which jobs are run, and which of their figures are held against each other."""
 
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from math import ceil
 from typing import Any
 
-K = 1024
+K, GIB = 1024, 1 << 30
 FILL_TOKENS = 2 * K
-"""Behind a longer context decode is measured on copies of the blocks of so many prefilled tokens, in every engine but
-vLLM: what dense attention costs does not depend on what the cache says."""
+"""Where only decode is measured, ours and llama.cpp prefill so many tokens of a longer context; the rest are copies of
+their blocks: what dense attention costs does not depend on what the cache says."""
+REPEATS, LONG_REPEATS = 3, 2
+"""Prefills of a peer in one process, up to 8K tokens and beyond; ours are always three. Never one: that one waits for
+memory that is touched for the first time."""
+TOP_64 = "full=topk:64+block:32"
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model of the table. short: what its rows begin with. native_tokens: RoPE is scaled linearly beyond."""
+    """A model of the table. short: what its rows begin with. native_tokens: RoPE is scaled linearly beyond.
+
+    hf_tokens: the longest context in transformers: behind it Gemma is a third as fast as in vLLM, and two prompts of
+    Qwen's take three minutes.
+    flash_decode: llama.cpp's decode too is best with flash attention.
+    """
 
     name: str
     short: str
     native_tokens: int
-    gguf_weights: str
+    hf_tokens: int
+    flash_decode: bool = False
 
 
-SMOL = Model("smollm2-135m", "smol", 8 * K, "Q4_1")
-GEMMA = Model("gemma-3-270m", "gemma", 32 * K, "Q4_K_M")
-QWEN = Model("qwen2.5-coder-0.5b", "qwen", 32 * K, "Q4_K_M")
+MODELS = (
+    Model("smollm2-135m", "smol", 8 * K, 32 * K),
+    Model("gemma-3-270m", "gemma", 32 * K, 8 * K, flash_decode=True),
+    Model("qwen2.5-coder-0.5b", "qwen", 32 * K, 16 * K),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +68,12 @@ class Job:
     def rope_factor(self) -> int:
         """The same linear RoPE scaling in every engine."""
         return max(1, ceil(self.context / self.model.native_tokens))
+
+    @property
+    def touch_bytes(self) -> int:
+        """Touched before it begins (start.py): where its first prefill counts for half or all, as much as nearly every
+        child holds at its peak; before all others a third of that, since it takes a second per GiB."""
+        return GIB * (3 if self.cold or self.repeats == LONG_REPEATS else 1)
 
     @property
     def key(self) -> str:
@@ -97,269 +116,174 @@ class Row:
     @property
     def jobs(self) -> list[Job]:
         """All of the row, ours and theirs in turns."""
-        mine, theirs = list(self.ours.values()), list(self.peers.values())
-        return [job for pair in zip_longest(mine, theirs) for job in pair if job is not None]
-
-
-def zip_longest(a: list[Job], b: list[Job]) -> list[tuple[Job | None, Job | None]]:
-    """Pairs, the shorter list filled up with None."""
-    size = max(len(a), len(b))
-    return [(a[i] if i < len(a) else None, b[i] if i < len(b) else None) for i in range(size)]
+        pairs = zip_longest(self.ours.values(), self.peers.values())
+        return [job for pair in pairs for job in pair if job is not None]
 
 
 def rows() -> list[Row]:
-    """The whole table."""
-    return [*_dense(SMOL), *_levers(), *_batches(), *_around(), *_dense_small(GEMMA), *_dense_small(QWEN)]
+    """The whole table: the same rows for every model, so that nothing is tuned to one shape."""
+    kinds = (_prefills, _decodes, _few_bits, _top_blocks, _batches, _busy, _start, _memory)
+    return [row for model in MODELS for kind in kinds for row in kind(model)]
 
 
-def _repeats(context: int) -> int:
-    """Of every engine's prefills and decodes: the median is of an engine that has touched its memory, where that is
-    not too long."""
-    return 3 if context <= 8 * K else 1
+def _prefills(model: Model) -> list[Row]:
+    """llama.cpp prefills up to 8K only: it falls ever further behind the others, and 32K takes it many minutes."""
+    found: list[Row] = []
+    for context, goal in ((512, 1.5), (2 * K, 2.0), (8 * K, 3.0), (16 * K, 3.0), (32 * K, 3.0)):
+        peers = _bf16_peers(model, context)
+        if context <= 8 * K:
+            peers["llama"] = _llama(model, context)
+        ours = _both(model, context)
+        name = f"prefill {_size(context)}"
+        found.append(_row(model, name, "prefill", "prefill", context, ours, peers, goal=goal, floor_goal=0.6))
+    return found
 
 
-def _ours(model: Model, context: int, weights: str, *, fill: int | None = None, **more: Any) -> Job:
-    fill = context if fill is None else fill
-    repeats = _repeats(context)
-    return Job(engine="ours", model=model, context=context, fill=fill, weights=weights, repeats=repeats, **more)
+def _decodes(model: Model) -> list[Row]:
+    found: list[Row] = []
+    for context in (512, 2 * K, 8 * K, 32 * K):
+        peers = _bf16_peers(model, context) | {"llama": _llama_decode(model, context)}
+        ours = _both(model, context)
+        name = f"decode {_size(context)}"
+        found.append(_row(model, name, "decode", "decode", context, ours, peers, goal=3.0, floor_goal=0.8))
+    return found
 
 
-def _both(model: Model, context: int, **more: Any) -> dict[str, Job]:
-    return {weights: _ours(model, context, weights, **more) for weights in ("stored", "full")}
+def _few_bits(model: Model) -> list[Row]:
+    """Decode with a cache in fewer bits."""
+    section = "decode, cache in fewer bits"
+    found: list[Row] = []
+    for context in (512, 2 * K, 8 * K, 32 * K):
+        for cache, against_goal in (("int8", 1.7), ("k8v4", 2.2), ("k4v4", 2.2)):
+            ours = {"stored": _ours_decode(model, context, cache_dtype=cache)}
+            peers = {"llama": _llama_decode(model, context)}
+            goals: dict[str, Any] = {"goal": 4.0} if context >= 8 * K else {}
+            if context == 32 * K:
+                goals |= {"against": f"{model.short} decode 32K", "against_goal": against_goal}
+            name = f"decode {_size(context)} {cache}"
+            found.append(_row(model, name, section, "decode", context, ours, peers, **goals))
+    return found
 
 
-def _llama(model: Model, context: int, *, flash: bool, **more: Any) -> Job:
-    """Its prefill is best with flash attention, its decode without."""
-    fill = context if flash else min(context, FILL_TOKENS)
-    repeats = _repeats(context)
-    return Job(engine="llama", model=model, context=context, fill=fill, flash=flash, repeats=repeats, **more)
+def _top_blocks(model: Model) -> list[Row]:
+    """Decode with the top 64 blocks of 32 of the layers that see everything, and what it is held against at 128K."""
+    section = "decode, top 64 blocks of 32"
+    dense = {"stored": _ours_decode(model, 128 * K, decode=24)}
+    found = [_row(model, "decode 128K", section, "decode", 128 * K, dense, {}, floor_goal=0.8)]
+    for context, goal in ((32 * K, 5.0), (128 * K, 15.0)):
+        ours = {"stored": _ours_decode(model, context, attention=TOP_64)}
+        size = _size(context)
+        goals: dict[str, Any] = {"against": f"{model.short} decode {size}", "against_goal": goal}
+        found.append(_row(model, f"decode {size} top-64", section, "decode", context, ours, {}, **goals))
+    return found
+
+
+def _batches(model: Model) -> list[Row]:
+    """Only decode is measured, so one prefill will do."""
+    found: list[Row] = []
+    for batch in (8, 16):
+        ours = {w: _ours(model, 2 * K, w, batch=batch, repeats=1) for w in ("stored", "full")}
+        peers = {
+            "llama": _llama_decode(model, 2 * K, batch=batch, repeats=1),
+            "vllm": _vllm(model, (2 * K,), batch=batch, repeats=1, decode=24),
+            "hf": _hf(model, 2 * K, batch=batch, repeats=1),
+        }
+        section = "decode, batches at 2K each"
+        found.append(_row(model, f"batch {batch}", section, "decode", 2 * K, ours, peers, batch=batch, goal=3.0))
+    return found
+
+
+def _busy(model: Model) -> list[Row]:
+    ours = {"stored": _ours(model, 2 * K, "stored", neighbour=True)}
+    peers = {"llama": _llama_decode(model, 2 * K, neighbour=True, repeats=1)}
+    found: list[Row] = []
+    for metric, theirs in (("decode", peers), ("prefill", {})):
+        name, goals = f"{metric} 2K", {"against": f"{model.short} {metric} 2K", "against_goal": 1 / 2.5}
+        section = "beside a busy process"
+        found.append(_row(model, f"{name}, busy neighbour", section, metric, 2 * K, ours, theirs, **goals))
+    return found
+
+
+def _start(model: Model) -> list[Row]:
+    once: dict[str, Any] = {"decode": 2, "repeats": 1, "cold": True}
+    ours = {w: _ours(model, 512, w, **once) for w in ("stored", "full")}
+    peers = {
+        "llama": _llama(model, 512, **once),
+        "hf": _hf(model, 512, **once),
+        "vllm": _vllm(model, (512,), **once),
+    }
+    section = "start, cold process to the first token of a 512-token prompt"
+    return [_row(model, "start", section, "start", 512, ours, peers, goal=1.0)]
+
+
+def _memory(model: Model) -> list[Row]:
+    """vLLM-CPU is left out: it takes a pool of whole GiB, however little is kept in it."""
+    found: list[Row] = []
+    for context in (512, 8 * K):
+        peers = {"llama": _llama(model, context), "hf": _hf(model, context)}
+        name, section = f"memory {_size(context)}", "memory, peak of the process"
+        found.append(_row(model, name, section, "memory", context, _both(model, context), peers, goal=1.0))
+    return found
+
+
+def _row(
+    model: Model,
+    name: str,
+    section: str,
+    metric: str,
+    context: int,
+    ours: dict[str, Job],
+    peers: dict[str, Job],
+    **more: Any,
+) -> Row:
+    name, section = (f"{model.short} {text}" for text in (name, section))
+    return Row(name=name, section=section, metric=metric, context=context, ours=ours, peers=peers, **more)
+
+
+def _ours(model: Model, context: int, weights: str, **more: Any) -> Job:
+    return _job("ours", model, context, {"weights": weights, "repeats": REPEATS} | more)
+
+
+def _both(model: Model, context: int) -> dict[str, Job]:
+    return {weights: _ours(model, context, weights) for weights in ("stored", "full")}
+
+
+def _ours_decode(model: Model, context: int, **more: Any) -> Job:
+    return _ours(model, context, "stored", fill=min(context, FILL_TOKENS), repeats=1, **more)
+
+
+def _llama(model: Model, context: int, **more: Any) -> Job:
+    """Its prefill is best with flash attention; 8K takes it up to a minute and a half."""
+    repeats = REPEATS if context < 8 * K else LONG_REPEATS
+    return _job("llama", model, context, {"flash": True, "repeats": repeats} | more)
+
+
+def _llama_decode(model: Model, context: int, **more: Any) -> Job:
+    """Its decode is best without, of most models; where it is not, short prefills and their decode are one process."""
+    if model.flash_decode and context <= FILL_TOKENS:
+        return _llama(model, context, **more)
+    usual: dict[str, Any] = {"fill": min(context, FILL_TOKENS), "flash": model.flash_decode, "repeats": 1}
+    return _job("llama", model, context, usual | more)
+
+
+def _bf16_peers(model: Model, context: int) -> dict[str, Job]:
+    """vLLM, which takes half a minute to start, at several lengths in one process; and transformers."""
+    contexts = (512, 2 * K, 8 * K) if context <= 8 * K else (16 * K, 32 * K)
+    hf = {"hf": _hf(model, context)} if context <= model.hf_tokens else {}
+    return {"vllm": _vllm(model, contexts)} | hf
 
 
 def _hf(model: Model, context: int, **more: Any) -> Job:
-    repeats = _repeats(context)
-    return Job(engine="hf", model=model, context=context, fill=context, decode=12, repeats=repeats, **more)
+    return _job("hf", model, context, {"decode": 12} | more)
 
 
-def _vllm(model: Model, contexts: tuple[int, ...], batch: int = 1) -> Job:
-    longest = max(contexts)
-    repeats = _repeats(longest)
-    return Job(
-        engine="vllm",
-        model=model,
-        context=longest,
-        fill=longest,
-        contexts=contexts,
-        batch=batch,
-        repeats=repeats,
-        decode=12,
-    )
+def _vllm(model: Model, contexts: tuple[int, ...], **more: Any) -> Job:
+    return _job("vllm", model, max(contexts), {"contexts": contexts, "decode": 12} | more)
 
 
-def _dense(model: Model) -> list[Row]:
-    """Prefill and decode of one sequence. llama.cpp prefills up to 8K only: it falls ever further behind the others."""
-    short, long = (512, 2 * K, 8 * K), (16 * K, 32 * K)
-    found: list[Row] = []
-    for context in (*short, *long):
-        vllm = _vllm(model, short if context in short else long)
-        ours = _both(model, context)
-        peers = {"vllm": vllm, "hf": _hf(model, context)}
-        prefill = peers | ({"llama": _llama(model, context, flash=True)} if context in short else {})
-        decode = peers | {"llama": _llama(model, context, flash=False)}
-        size = _size(context)
-        goal = 1.5 if context == 512 else 2.0 if context == 2 * K else 3.0
-        found.append(
-            Row(
-                name=f"{model.short} prefill {size}",
-                section=f"{model.short} prefill",
-                metric="prefill",
-                context=context,
-                ours=ours,
-                peers=prefill,
-                goal=goal,
-                floor_goal=0.6,
-            )
-        )
-        if context != 16 * K:
-            found.append(
-                Row(
-                    name=f"{model.short} decode {size}",
-                    section=f"{model.short} decode",
-                    metric="decode",
-                    context=context,
-                    ours=ours,
-                    peers=decode,
-                    goal=3.0,
-                    floor_goal=0.8,
-                )
-            )
-    return found
-
-
-def _levers() -> list[Row]:
-    """Decode with a cache in fewer bits, and with the top 64 blocks of 32."""
-    found: list[Row] = []
-    for context in (512, 2 * K, 8 * K, 32 * K):
-        for cache in ("int8", "k8v4", "k4v4"):
-            far = context == 32 * K
-            job = _ours(SMOL, context, "stored", fill=min(context, FILL_TOKENS), cache_dtype=cache)
-            found.append(
-                Row(
-                    name=f"smol decode {_size(context)} {cache}",
-                    section="smol decode, cache in fewer bits",
-                    metric="decode",
-                    context=context,
-                    ours={"stored": job},
-                    peers={"llama": _llama(SMOL, context, flash=False)},
-                    goal=4.0 if context >= 8 * K else None,
-                    against="smol decode 32K" if far else None,
-                    against_goal=(1.7 if cache == "int8" else 2.2) if far else None,
-                )
-            )
-    dense = _ours(SMOL, 128 * K, "stored", fill=FILL_TOKENS, decode=8)
-    found.append(
-        Row(
-            name="smol decode 128K",
-            section="smol decode, top 64 blocks of 32",
-            metric="decode",
-            context=128 * K,
-            ours={"stored": dense},
-            peers={},
-            floor_goal=0.8,
-        )
-    )
-    for context, goal in ((32 * K, 5.0), (128 * K, 15.0)):
-        job = _ours(SMOL, context, "stored", fill=FILL_TOKENS, attention="full=topk:64+block:32")
-        found.append(
-            Row(
-                name=f"smol decode {_size(context)} top-64",
-                section="smol decode, top 64 blocks of 32",
-                metric="decode",
-                context=context,
-                ours={"stored": job},
-                peers={},
-                against=f"smol decode {_size(context)}",
-                against_goal=goal,
-            )
-        )
-    return found
-
-
-def _batches() -> list[Row]:
-    found: list[Row] = []
-    for batch in (8, 16):
-        peers = {
-            "llama": _llama(SMOL, 2 * K, flash=False, batch=batch),
-            "vllm": _vllm(SMOL, (2 * K,), batch),
-            "hf": _hf(SMOL, 2 * K, batch=batch),
-        }
-        ours = {
-            w: Job(engine="ours", model=SMOL, context=2 * K, fill=2 * K, weights=w, batch=batch)
-            for w in ("stored", "full")
-        }
-        found.append(
-            Row(
-                name=f"smol batch {batch}",
-                section="smol decode, batches at 2K each",
-                metric="decode",
-                context=2 * K,
-                batch=batch,
-                ours=ours,
-                peers=peers,
-                goal=3.0,
-            )
-        )
-    return found
-
-
-def _around() -> list[Row]:
-    """A busy neighbour; a cold start; memory."""
-    busy = _ours(SMOL, 2 * K, "stored", neighbour=True)
-    peer = Job(engine="llama", model=SMOL, context=2 * K, fill=FILL_TOKENS, neighbour=True)
-    found = [
-        Row(
-            name="smol decode 2K, busy neighbour",
-            section="smol beside a busy process",
-            metric="decode",
-            context=2 * K,
-            ours={"stored": busy},
-            peers={"llama": peer},
-            against="smol decode 2K",
-            against_goal=1 / 2.5,
-        ),
-        Row(
-            name="smol prefill 2K, busy neighbour",
-            section="smol beside a busy process",
-            metric="prefill",
-            context=2 * K,
-            ours={"stored": busy},
-            peers={},
-            against="smol prefill 2K",
-            against_goal=1 / 2.5,
-        ),
-    ]
-    cold = {
-        w: Job(engine="ours", model=SMOL, context=512, fill=512, weights=w, decode=2, cold=True)
-        for w in ("stored", "full")
-    }
-    peers = {
-        "llama": Job(engine="llama", model=SMOL, context=512, fill=512, decode=2, flash=True, cold=True),
-        "hf": Job(engine="hf", model=SMOL, context=512, fill=512, decode=2, cold=True),
-        "vllm": Job(engine="vllm", model=SMOL, context=512, fill=512, contexts=(512,), decode=2, cold=True),
-    }
-    found.append(
-        Row(
-            name="smol start",
-            section="smol, cold process to first token of a 512-token prompt",
-            metric="start",
-            context=512,
-            ours=cold,
-            peers=peers,
-            goal=1.0,
-        )
-    )
-    for context in (512, 8 * K):
-        peers = {"llama": _llama(SMOL, context, flash=True), "hf": _hf(SMOL, context)}
-        found.append(
-            Row(
-                name=f"smol memory {_size(context)}",
-                section="smol, peak memory of the process",
-                metric="memory",
-                context=context,
-                ours=_both(SMOL, context),
-                peers=peers,
-                goal=1.0,
-            )
-        )
-    return found
-
-
-def _dense_small(model: Model) -> list[Row]:
-    """Fewer cells for the other models; Gemma's window cannot be filled with copies, so its prefills are whole."""
-    found: list[Row] = []
-    for context in (512, 2 * K, 8 * K):
-        ours = _both(model, context)
-        peers: dict[str, Job] = {"hf": _hf(model, context)}
-        if context == 2 * K:
-            peers |= {"vllm": _vllm(model, (512, 2 * K))}
-        if context == 512:
-            peers |= {"vllm": _vllm(model, (512, 2 * K))}
-        llama = {} if context == 8 * K else {"llama": Job(engine="llama", model=model, context=context, fill=context)}
-        size = _size(context)
-        goal = 1.5 if context == 512 else 2.0 if context == 2 * K else 3.0
-        for metric, share, wanted in (("prefill", 0.6, goal), ("decode", 0.8, 3.0)):
-            found.append(
-                Row(
-                    name=f"{model.short} {metric} {size}",
-                    section=f"{model.short} {metric}",
-                    metric=metric,
-                    context=context,
-                    ours=ours,
-                    peers=peers | llama,
-                    goal=wanted,
-                    floor_goal=share,
-                )
-            )
-    return found
+def _job(engine: str, model: Model, context: int, more: dict[str, Any]) -> Job:
+    usual: dict[str, Any] = {"fill": context, "repeats": REPEATS if context <= 8 * K else LONG_REPEATS}
+    return Job(engine=engine, model=model, context=context, **(usual | more))
 
 
 def _size(context: int) -> str:

@@ -58,6 +58,8 @@ def _params(task: dict[str, int]) -> "lib.llama_context_params":
     params.n_batch, params.n_ubatch = 2048, 512
     params.n_threads = params.n_threads_batch = 2
     params.flash_attn_type = 1 if task["flash"] else 0
+    # Layers with a window keep that only, as in its own programs: by default the C API keeps, and reads, all of it.
+    params.swa_full = False
     if task["rope_factor"] > 1:
         params.rope_scaling_type = lib.LLAMA_ROPE_SCALING_TYPE_LINEAR
         params.rope_freq_scale = 1 / task["rope_factor"]
@@ -87,40 +89,55 @@ def _best(context: object, row: int, vocab: int) -> int:
 def _stretch(context: object, memory: object, filled: int, wanted: int) -> None:
     """Loads the sequence again with copies of its cells, up to `wanted`: its saved state, written longer.
 
-    The state is (llama-context.cpp and llama-kv-cache.cpp, state_write): magic, sequence, streams, cells, per cell
-    position, 1, sequence; v_trans, layers; per layer type, bytes of a row, keys; then values alike, or, transposed,
-    type, bytes of a number, rows, values.
+    The state is magic, sequence, and one section per kind of cache: of all layers, or of those that see everything and
+    of those with a window (llama-context.cpp, llama-kv-cache.cpp and llama-kv-cache-iswa.cpp, state_write).
     """
     size = lib.llama_state_seq_get_size(context, 0)
     state = (ctypes.c_uint8 * size)()
     assert lib.llama_state_seq_get_data(context, state, size, 0) == size
-    old, times = memoryview(bytes(state)), wanted // filled
-    _, _, streams, cells = struct.unpack_from("<IiII", old)
-    assert (streams, cells) == (1, filled), (streams, cells)
-    out = [old[:8], struct.pack("<II", 1, wanted), *(struct.pack("<iIi", p, 1, 0) for p in range(wanted))]
-    at = 16 + 12 * cells
+    old = memoryview(bytes(state))
+    out, at = [bytes(old[:8])], 8
+    while at < len(old):
+        section, at = _longer(old, at, filled, wanted)
+        out += section
+    assert at == len(old), (at, len(old))
+    new = b"".join(out)
+    lib.llama_memory_clear(memory, True)
+    buffer = (ctypes.c_uint8 * len(new)).from_buffer_copy(new)
+    assert lib.llama_state_seq_set_data(context, buffer, len(new), 0) == len(new)
+
+
+def _longer(old: memoryview, at: int, filled: int, wanted: int) -> tuple[list[bytes], int]:
+    """The section that begins at byte `at`, longer, and where the next one begins.
+
+    A section is streams, cells, per cell position, 1, sequence; v_trans, layers; per layer type, bytes of a row, keys;
+    then values alike, or, transposed, type, bytes of a number, rows, values. Of a window only its last cells are saved:
+    they stay as many, and move to the end.
+    """
+    streams, cells = struct.unpack_from("<II", old, at)
+    assert streams == 1 and cells <= filled, (streams, cells)
+    times = wanted // filled if cells == filled else 1
+    saved = [struct.unpack_from("<i", old, at + 8 + 12 * cell)[0] for cell in range(cells)]
+    positions = range(wanted) if cells == filled else [position + wanted - filled for position in saved]
+    out = [struct.pack("<II", 1, len(positions)), *(struct.pack("<iIi", position, 1, 0) for position in positions)]
+    at += 8 + 12 * cells
     transposed, layers = struct.unpack_from("<II", old, at)
-    out.append(old[at : at + 8])
+    out.append(bytes(old[at : at + 8]))
     at += 8
-    for values in (False, True):
+    for flat in (False, bool(transposed)):
         for _ in range(layers):
-            flat = values and transposed
             head = 12
             rows, row_bytes = cells, struct.unpack_from("<Q" if not flat else "<I", old, at + 4)[0]
             if flat:
                 rows, row_bytes = struct.unpack_from("<I", old, at + 8)[0], row_bytes * cells
-            out.append(old[at : at + head])
+            out.append(bytes(old[at : at + head]))
             at += head
             data = np.frombuffer(old[at : at + rows * row_bytes], dtype=np.uint8)
             out.append(
                 np.tile(data.reshape(rows, -1), (1, times)).tobytes() if flat else np.tile(data, times).tobytes()
             )
             at += rows * row_bytes
-    assert at == len(old), (at, len(old))
-    new = b"".join(out)
-    lib.llama_memory_clear(memory, True)
-    buffer = (ctypes.c_uint8 * len(new)).from_buffer_copy(new)
-    assert lib.llama_state_seq_set_data(context, buffer, len(new), 0) == len(new)
+    return out, at
 
 
 main()

@@ -6,13 +6,17 @@ from pathlib import Path
 import common
 import psutil
 
+from windowtax.cache.manager import CacheManager
 from windowtax.engine.engine import Engine
-from windowtax.engine.load import open_files
+from windowtax.engine.load import LoadedModel, open_files
 from windowtax.engine.request import Request
 from windowtax.engine.sampling import SamplingParams
-from windowtax.engine.session import EngineOptions, open_engine
+from windowtax.engine.session import EngineOptions, layout_of, open_engine
+from windowtax.schedule.scheduler import SchedulerConfig
 
 SPARE = 2
+PIECE_BLOCKS = 8
+"""Of copies: fewer than the window of a layer holds."""
 
 
 def main() -> None:
@@ -25,9 +29,8 @@ def main() -> None:
     model = files.load(files.backend(task["cache_dtype"], task["weights"]))
     loaded = time.time()
     options = EngineOptions(cache_dtype=task["cache_dtype"], weights=task["weights"])
-    window = (task["context"] + decode + spare(task)) * batch
     # One engine for all repetitions, as the peers have one context or engine: memory is touched first in the first one.
-    engine = open_engine(model, window, options)
+    engine = open_for_batch(model, task, options)
     prefill_s: list[float] = []
     requests: list[Request] = []
     for _ in range(task["repeats"]):
@@ -40,7 +43,9 @@ def main() -> None:
     if task["fill"] < task["context"]:
         for request in requests:
             stretch(engine, request, ids, task["fill"])
+    had = [len(request.output_ids) for request in requests]
     decode_s = [common.timed(engine.step)[0] for _ in range(decode)]
+    assert all(len(r.output_ids) - n == decode for r, n in zip(requests, had, strict=True)), "not one token each a step"
     common.tell(
         computed_by=model.backend.name,
         prefill_s=prefill_s,
@@ -52,6 +57,18 @@ def main() -> None:
         cache_bytes=engine.runner.store.nbytes,
         planned_bytes=before + model.weight_bytes + engine.runner.store.nbytes,
     )
+
+
+def open_for_batch(model: LoadedModel, task: dict[str, int], options: EngineOptions) -> Engine:
+    """An engine with room for all sequences of the batch: one window as long as all of them would not do, since layers
+    that see a window only hold no more of a longer sequence."""
+    context, batch = task["context"] + task["decode"] + spare(task), task["batch"]
+    if batch == 1:
+        return open_engine(model, context, options)
+    layout = layout_of(model.spec, model.backend, options)
+    blocks = layout.peak_blocks(context, options.step_tokens)
+    manager = CacheManager(layout, tuple(batch * one for one in blocks))
+    return Engine(model, manager, SchedulerConfig(max_step_tokens=options.step_tokens), context)
 
 
 def add(engine: Engine, ids: list[int], task: dict[str, int]) -> Request:
@@ -72,16 +89,22 @@ def prefill(engine: Engine, requests: list[Request]) -> None:
 
 
 def stretch(engine: Engine, request: Request, ids: list[int], filled: int) -> None:
-    """Makes the sequence `ids` long: its further blocks are copies of those that the prefill left."""
+    """Makes the sequence `ids` long: its further blocks are copies of those that the prefill left.
+
+    In pieces, as prefill comes in chunks: a layer's window has no room for all of them.
+    """
     sequence, cache, store = request.sequence, engine.cache, engine.runner.store
     sequence.token_ids[:] = ids
-    assert cache.reserve(sequence.sequence_id, filled, len(ids) - filled)
-    have = filled // cache.layout.block_size
-    for group, table in enumerate(cache.tables(sequence.sequence_id)):
-        if table.first == 0 and len(table.blocks) > have:
-            for index, block in enumerate(table.blocks[have:]):
+    size = cache.layout.block_size
+    piece, have = PIECE_BLOCKS * size, filled // size
+    for start in range(filled, len(ids), piece):
+        assert cache.reserve(sequence.sequence_id, start, piece)
+        for group, table in enumerate(cache.tables(sequence.sequence_id)):
+            for index in range(start // size, table.end):
+                source = index % have if table.first == 0 else index - PIECE_BLOCKS
                 for plane in store.planes[group].values():
-                    plane[:, block] = plane[:, table.blocks[index % have]]
+                    plane[:, table.blocks[index - table.first]] = plane[:, table.blocks[source - table.first]]
+        cache.trim(sequence.sequence_id, start + piece)
     sequence.num_computed_tokens = len(ids) - 1
 
 
