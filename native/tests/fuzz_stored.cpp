@@ -53,7 +53,7 @@ void check(const Kernels& kernels, Rng& rng) {
   std::vector<int64_t> places(rows, -1);
   std::vector<BlockType> types(rows);
   std::vector<std::vector<float>> want(rows, std::vector<float>(columns));
-  std::vector<uint8_t> bytes;
+  std::vector<uint8_t> bytes(1);
   const int64_t spread = one_of(rng, {0, 100, 200000});
   for (int64_t row = 0; row < rows; ++row) {
     do types[row] = static_cast<BlockType>(pick(rng, 0, kNumGgufTypes - 1));
