@@ -19,7 +19,7 @@ TOP_64 = "full=topk:64+block:32"
 class Model:
     """A model of the table. short: what its rows begin with. native_tokens: RoPE is scaled linearly beyond.
 
-    llama_tokens, hf_tokens: the longest prompts of llama.cpp and transformers: longer ones take them minutes, and others
+    llama_tokens, hf_tokens: the longest prompts of llama.cpp and transformers: longer ones take minutes, and others
     are faster there. flash_decode: llama.cpp's decode too is best with flash attention.
     """
 
