@@ -152,6 +152,14 @@ def test_a_file_that_ends_too_early_is_said(tmp_path: Path) -> None:
 
 
 @native
+def test_a_file_that_is_gone_is_said(tmp_path: Path) -> None:
+    file = File(tmp_path, "Q8_0", 64)
+    file.path.unlink()
+    with pytest.raises(BadInput, match="cannot be opened"):
+        _pack(file.matrix, WeightFormat.Q8)
+
+
+@native
 def test_what_fails_meanwhile_stops_the_reading(tmp_path: Path) -> None:
     file = File(tmp_path, "Q8_0", 2000)
     with (

@@ -1,6 +1,8 @@
 """Weight matrices in the arrangement that the native kernels read (native/src/kernels.h, Matrix)."""
 
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -78,7 +80,7 @@ class Packer:
         self._pool = ThreadPoolExecutor(num_threads, "windowtax-packer")
         self._pieces: list[Future[None]] = []
         self._stored: dict[Path, list[_Job]] = {}
-        self._readers: list[_Reader] = []
+        self._readers: dict[Path, _Reader] = {}
 
     def __enter__(self) -> "Packer":
         return self
@@ -91,7 +93,7 @@ class Packer:
                 self.start()
                 self._wait()
         finally:
-            for reader in self._readers:
+            for reader in self._readers.values():
                 reader.stop()
             self._pool.shutdown(cancel_futures=True)
 
@@ -109,15 +111,14 @@ class Packer:
         """Begins to read, in threads that do not need Python's lock, what was asked for and lies in files as it is.
         Leaving the `with` does the same."""
         for path, jobs in self._stored.items():
-            self._readers.append(_module().StoredReader(str(path), jobs, self._num_threads))
+            with _reading(path):
+                self._readers[path] = _module().StoredReader(str(path), jobs, self._num_threads)
         self._stored.clear()
 
     def _wait(self) -> None:
-        for reader in self._readers:
-            try:
+        for path, reader in self._readers.items():
+            with _reading(path):
                 reader.wait()
-            except RuntimeError as cut_off:
-                raise BadInput(f"The weights cannot be read: {cut_off}.", "Fetch the file again.") from cut_off
         for piece in self._pieces:
             piece.result()
 
@@ -131,6 +132,14 @@ class Packer:
             end = min(start + step, rows)
             out = packed.data[start // PANEL_ROWS * panel_bytes : -(-end // PANEL_ROWS) * panel_bytes]
             self._pieces.append(self._pool.submit(_pack, matrix, start, end, packed.format, out))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise BadInput(f"The weights in {path} cannot be read: {error}.", "Fetch the file again.") from error
 
 
 def _job(stored: StoredRows, packed: PackedMatrix) -> _Job:
